@@ -1,0 +1,74 @@
+"""Running an ablation: every arm on every target and seed, no early stopping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlfd_tune.ablation.designs import arms_of
+from mlfd_tune.config import AblationConfig
+from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.store import Stage, walk
+from mlfd_tune.tune import Engine, Experiment, PlannedTrial, TrialRequestConfig
+from mlfd_tune.tune.trial import student_of
+
+__all__ = ["Ablation"]
+
+
+@dataclass(frozen=True)
+class Ablation(Experiment):
+    """A designed comparison. All arms of a seed share initialisation, data order and stages."""
+
+    kind = "ablation"
+
+    @property
+    def config(self) -> AblationConfig:
+        """The ablation's configuration."""
+        assert isinstance(self.loaded.config, AblationConfig)
+        return self.loaded.config
+
+    def trials(self) -> list[PlannedTrial]:
+        """Return every training of the design."""
+        config = self.config
+        trials = []
+        for target in config.target_names:
+            first = config.student_seed(target)
+            for number, arm in enumerate(arms_of(config.design)):
+                for seed in range(first, first + config.seeds):
+                    request = TrialRequestConfig(
+                        id=f"arm/{target}/{number}/{seed}",
+                        dataset=target,
+                        params=dict(arm.params),
+                        seed=seed,
+                        test=config.metric == "test/acc1",
+                    )
+                    trials.append(PlannedTrial(request, arm=arm.name))
+        return trials
+
+    def trial_counts(self) -> dict[str, dict[str, int]]:
+        """Return arms times seeds of every target."""
+        arms = len(arms_of(self.config.design))
+        return {
+            target: {f"arms x {self.config.seeds} seeds": arms * self.config.seeds}
+            for target in self.config.target_names
+        }
+
+    def plan(self) -> list[Stage]:
+        """Return the shared stages of all arms.
+
+        Raises:
+            UserError: An arm's settings are not valid; all such arms at once.
+        """
+        problems: list[str] = []
+        stages: list[Stage] = []
+        for trial in self.trials():
+            try:
+                stages += student_of(self.context, trial.request).inputs.values()
+            except UserError as error:
+                problems += [f"design, arm {trial.arm}: {line}" for line in error.problems]
+        if problems:
+            raise UserError(*dict.fromkeys(problems))
+        return list(walk(stages))
+
+    def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
+        """Run every arm."""
+        engine.run("ablation", self.trials(), "arm")

@@ -1,0 +1,40 @@
+"""The command `mlfd-tune`, and what every command does with errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from mlfd_tune import __version__
+from mlfd_tune.cli.experiments import run, train
+from mlfd_tune.cli.inspection import data, doctor, models, store
+from mlfd_tune.cli.results import export, leaderboard, ui
+from mlfd_tune.core.errors import UserError
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """A command group that shows a user's mistake in plain lines and exits with 2."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except UserError as error:
+            for problem in error.problems:
+                click.echo(f"error: {problem}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mlfd-tune")
+def main() -> None:
+    """Sweeps, ablations and leaderboards for Multi-Level Feature Distillation."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+
+for command in (run, train, leaderboard, export, data, models, store, ui, doctor):
+    main.add_command(command)

@@ -1,0 +1,208 @@
+"""The schema of experiment files: sweeps, ablations and single trainings."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mlfd_tune.config.search import SearchSettings
+from mlfd_tune.core.errors import allowed_values
+from mlfd_tune.core.settings import PipelineSettings
+from mlfd_tune.core.spec import Spec
+
+__all__ = [
+    "AblationConfig",
+    "ConfirmSettings",
+    "DesignSettings",
+    "ExperimentConfig",
+    "Provenance",
+    "ResourceSettings",
+    "StoreSettings",
+    "SweepConfig",
+    "TrackingSettings",
+    "TrainConfig",
+    "parse_bytes",
+    "pipeline_settings",
+]
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def parse_bytes(value: Any) -> Any:
+    """Return a number of bytes from a number or from text such as ``20GB``."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([\d.]+)\s*([A-Za-z]*)\s*", value)
+    if match is None or match[2].upper() not in _UNITS:
+        raise ValueError(f"{value!r} is not a size (allowed: such as 500MB, 20GB, 1TB)")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+class StoreSettings(Spec):
+    """Where artifacts are kept."""
+
+    path: str = Field(
+        ".mlfd/store", description="Folder of the artifact store; may be on a shared filesystem."
+    )
+    max_bytes: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
+        None, ge=1, description="Budget of all artifacts, such as 20GB; null for no limit."
+    )
+
+
+class TrackingSettings(Spec):
+    """Where runs are logged."""
+
+    uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI.")
+
+
+class ResourceSettings(Spec):
+    """What trials and stages may use."""
+
+    address: str | None = Field(
+        None, description="Ray cluster to join, such as `auto`; null starts Ray on this machine."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Trials at a time; null for as many as the devices allow."
+    )
+    gpus_per_trial: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs of one trial, 0.25 packs four on one; null for one where there are GPUs.",
+    )
+
+
+class ConfirmSettings(Spec):
+    """How the best configurations are retrained before they are reported."""
+
+    top_k: int = Field(1, ge=0, description="Configurations per dataset; 0 for no confirmation.")
+    seeds: int = Field(3, ge=2, description="Fresh seeds of each, shared with its baseline.")
+
+
+class ExperimentConfig(PipelineSettings):
+    """What sweeps and ablations share."""
+
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Name of the MLflow experiment; null for the file's name.",
+    )
+    targets: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Datasets that get a student; null for all."
+    )
+    store: StoreSettings = Field(StoreSettings(), description="The artifact store.")
+    tracking: TrackingSettings = Field(TrackingSettings(), description="The MLflow server.")
+    resources: ResourceSettings = Field(ResourceSettings(), description="What may be used.")
+    runs: str = Field("runs", description="Folder for studies, logs and what resuming needs.")
+
+    @model_validator(mode="after")
+    def _targets_exist(self) -> ExperimentConfig:
+        for target in self.targets or ():
+            if target not in self.datasets:
+                raise ValueError(
+                    f"targets: unknown dataset {target!r} {allowed_values(target, self.datasets)}"
+                )
+        return self
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The datasets that get a student."""
+        return self.targets or tuple(self.datasets)
+
+
+class SweepConfig(ExperimentConfig):
+    """A search per target dataset, then confirmation of the best on fresh seeds."""
+
+    kind: Literal["sweep"]
+    search: SearchSettings = Field(description="What is searched, and how.")
+    confirm: ConfirmSettings = Field(ConfirmSettings(), description="Confirmation of the best.")
+
+
+class DesignSettings(Spec):
+    """Which arms an ablation compares."""
+
+    kind: Literal["grid", "one_at_a_time"] = Field(
+        "grid",
+        description="`grid`: every combination of the factors. `one_at_a_time`: the base, and the "
+        "base with one factor changed.",
+    )
+    factors: dict[str, tuple[Any, ...]] = Field(
+        min_length=1, description="Dotted configuration keys and the values each takes."
+    )
+    reference: dict[str, Any] = Field(
+        {},
+        description="The arm the others are compared with; by default each factor's first "
+        "value (grid) or the base (one_at_a_time).",
+    )
+
+    @model_validator(mode="after")
+    def _factors_have_values(self) -> DesignSettings:
+        for key, values in self.factors.items():
+            if not values:
+                raise ValueError(f"factors.{key}: needs at least one value")
+        for key, value in self.reference.items():
+            if key not in self.factors:
+                raise ValueError(
+                    f"reference: {key!r} is not a factor {allowed_values(key, self.factors)}"
+                )
+            allowed = [_plain(item) for item in self.factors[key]]
+            if self.kind == "grid" and _plain(value) not in allowed:
+                raise ValueError(f"reference.{key}: {value!r} is not among {allowed}")
+        return self
+
+
+class AblationConfig(ExperimentConfig):
+    """A designed comparison with paired seeds and no early stopping."""
+
+    kind: Literal["ablation"]
+    design: DesignSettings = Field(description="The arms.")
+    seeds: int = Field(3, ge=1, description="Seeds of every arm, the same for all.")
+    metric: Literal["val/acc1", "test/acc1"] = Field(
+        "val/acc1",
+        description="What arms are compared on. `test/acc1` reads the test split of every arm; use "
+        "it when nothing is chosen from the table.",
+    )
+
+
+class Provenance(Spec):
+    """Where an exported configuration comes from and what it should reproduce."""
+
+    experiment: str = Field(description="MLflow experiment.")
+    run_id: str = Field(description="MLflow run whose numbers these are.")
+    tracking_uri: str = Field(description="Where the run is logged.")
+    versions: dict[str, str] = Field(description="Library versions it was computed with.")
+    data: dict[str, str] = Field(description="Hashes of the packed datasets.")
+    artifacts: dict[str, str] = Field(description="Hashes of all artifacts it is made of.")
+    seed: int = Field(description="Seed of the exported student.")
+    status: str = Field(description="`confirmed` on several seeds, or `provisional`.")
+    expected: dict[str, float | None] = Field(
+        description="Metrics of this seed, and the interval over seeds."
+    )
+    weights: str | None = Field(None, description="Safetensors file beside this one.")
+    weights_sha256: str | None = Field(None, description="Checksum of the weights file.")
+
+
+class TrainConfig(ExperimentConfig):
+    """One student, such as an exported best configuration."""
+
+    kind: Literal["train"]
+    target: str = Field(description="The dataset of the student.")
+    provenance: Provenance | None = Field(None, description="Written by `mlfd-tune export`.")
+
+    @model_validator(mode="after")
+    def _target_exists(self) -> TrainConfig:
+        if self.target not in self.datasets:
+            known = allowed_values(self.target, self.datasets)
+            raise ValueError(f"target: unknown dataset {self.target!r} {known}")
+        return self
+
+
+def pipeline_settings(config: PipelineSettings) -> PipelineSettings:
+    """Return the part of an experiment's configuration that decides its students."""
+    values = {name: getattr(config, name) for name in PipelineSettings.model_fields}
+    return PipelineSettings.model_construct(**values)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

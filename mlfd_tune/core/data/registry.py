@@ -1,0 +1,41 @@
+"""All dataset sources by name, and the way from a spec to its images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlfd_tune.core.data.digits import Digits
+from mlfd_tune.core.data.folder import Folder
+from mlfd_tune.core.data.letters import Letters
+from mlfd_tune.core.data.photos import Photos
+from mlfd_tune.core.data.raw import RawDataset
+from mlfd_tune.core.data.source import DatasetSource
+from mlfd_tune.core.data.splits import prepare_splits
+
+if TYPE_CHECKING:
+    from mlfd_tune.core.data.spec import DatasetSpec
+
+__all__ = ["DATASETS", "dataset_identity", "load_dataset"]
+
+_SOURCES: tuple[DatasetSource, ...] = (Digits(), Letters(), Photos(), Folder())
+
+DATASETS: dict[str, DatasetSource] = {source.name: source for source in _SOURCES}
+
+
+def load_dataset(spec: DatasetSpec) -> RawDataset:
+    """Return the dataset's train, val and test splits, as training will use them.
+
+    Raises:
+        UserError: When the dataset is missing or malformed, or the spec's sizes do not fit it.
+    """
+    return prepare_splits(DATASETS[spec.source].load(spec), spec)
+
+
+def dataset_identity(spec: DatasetSpec) -> dict[str, Any]:
+    """Return all that decides which images are in which split, and no path.
+
+    Two specs of equal identity give equal packed arrays at equal image size, so this is what a
+    stage's key holds in place of the spec.
+    """
+    settings = spec.model_dump(exclude={"source", "path"})
+    return {"content": DATASETS[spec.source].fingerprint(spec), "settings": settings}

@@ -1,0 +1,51 @@
+"""Models: backbones and their levels, adaptors, and the joint teacher.
+
+Everything that may be imported is listed here. `levels` says what a level is; `backbones` takes
+them from timm models; `adaptors` has one file per kind; `joint_teacher` fuses the teachers.
+"""
+
+from __future__ import annotations
+
+from mlfd_tune.core.models.adaptors import (
+    ADAPTORS,
+    Adaptor,
+    adaptor_kinds,
+    build_adaptor,
+    check_adaptor,
+)
+from mlfd_tune.core.models.backbones import Backbone, level_shapes, require_levels
+from mlfd_tune.core.models.errors import ModelChoiceError
+from mlfd_tune.core.models.joint_shapes import joint_out_shapes
+from mlfd_tune.core.models.joint_teacher import JointTeacher
+from mlfd_tune.core.models.levels import (
+    FUSION_DEPTHS,
+    LEVELS,
+    finest,
+    fusion_depth,
+    parse_levels,
+)
+from mlfd_tune.core.models.norms import NormKind
+from mlfd_tune.core.models.student_adaptors import StudentAdaptors
+from mlfd_tune.core.models.timm_models import check_arch
+
+__all__ = [
+    "ADAPTORS",
+    "FUSION_DEPTHS",
+    "LEVELS",
+    "Adaptor",
+    "Backbone",
+    "JointTeacher",
+    "ModelChoiceError",
+    "NormKind",
+    "StudentAdaptors",
+    "adaptor_kinds",
+    "build_adaptor",
+    "check_adaptor",
+    "check_arch",
+    "finest",
+    "fusion_depth",
+    "joint_out_shapes",
+    "level_shapes",
+    "parse_levels",
+    "require_levels",
+]

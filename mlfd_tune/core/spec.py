@@ -1,0 +1,46 @@
+"""Frozen, hashable settings: the base of every stage's spec, and the canonical hash of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Spec", "canonical_json", "content_hash"]
+
+
+class Spec(BaseModel):
+    """A frozen settings model. Unknown keys are errors; equal settings have equal hashes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def canonical_json(value: Any) -> str:
+    """Return one JSON text for equal values: sorted keys, no spaces, shortest float form.
+
+    Args:
+        value: JSON types, pydantic models, tuples and sets of strings.
+
+    Raises:
+        ValueError: For NaN or infinity, which have no JSON form.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_hash(value: Any) -> str:
+    """Return the sha256 of `canonical_json(value)` as 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump(mode="json"))
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(_plain(item) for item in value)
+    return value

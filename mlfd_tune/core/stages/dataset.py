@@ -1,0 +1,68 @@
+"""Stage `dataset`: images decoded and resized once into packed, memory-mapped arrays."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from mlfd_tune.core.data import DatasetSpec, dataset_identity, load_dataset, pack
+from mlfd_tune.core.spec import Spec
+from mlfd_tune.core.store import Stage, StageContext, StageResult
+
+__all__ = ["DatasetStage", "PackSpec"]
+
+
+class PackSpec(Spec):
+    """Identity of a packed dataset: what the images are, not where they lie."""
+
+    identity: dict[str, Any]
+    image_size: int
+
+
+class DatasetStage(Stage):
+    """Packs one dataset.
+
+    Args:
+        name: What the user calls the dataset.
+        source: Where it is and how it is split.
+        image_size: Height and width in pixels.
+
+    Raises:
+        UserError: The dataset cannot be read.
+    """
+
+    name = "dataset"
+    spec: PackSpec
+
+    def __init__(self, name: str, source: DatasetSpec, image_size: int) -> None:
+        self.dataset_name = name
+        self.source = source
+        self.spec = PackSpec(identity=dataset_identity(source), image_size=image_size)
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return f"dataset {self.dataset_name}"
+
+    @property
+    def dataset(self) -> str:  # noqa: D102
+        return self.dataset_name
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Images per split."""
+        return {name: len(split) for name, split in load_dataset(self.source).splits.items()}
+
+    def estimate_bytes(self) -> int:
+        """Three bytes a pixel and eight a label."""
+        return sum(self.counts.values()) * (3 * self.spec.image_size**2 + 8)
+
+    def run(self, context: StageContext) -> StageResult:
+        """Decode, resize and write every split."""
+
+        def report(done: int, total: int) -> None:
+            context.progress(done / max(total, 1), f"{done}/{total} images")
+
+        raw = load_dataset(self.source)
+        return StageResult(
+            pack(raw, self.source, self.spec.image_size, context.out, progress=report)
+        )

@@ -1,0 +1,274 @@
+"""Turns lines of the journal into MLflow calls, each of which may be repeated without harm."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlfd_tune.tracking import limits, vocabulary
+from mlfd_tune.tracking.journal import Line
+from mlfd_tune.tracking.outbox import Outbox
+from mlfd_tune.tracking.session import Session, is_final, tag_equals
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+__all__ = ["Applier"]
+
+_log = logging.getLogger(__name__)
+
+_ARTIFACT_ATTEMPTS = 3
+
+
+@dataclass
+class _Batch:
+    """What one run is sent in common requests: `(name, value, time in ms, step)` and names."""
+
+    metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
+
+
+class Applier:
+    """Sends journal lines to MLflow over one session.
+
+    Every method raises what MLflow raises while it is away; the caller then sends the same lines
+    again later. What MLflow refuses for good is put aside in the outbox with one warning per run.
+
+    Args:
+        session: Where to.
+        outbox: Holds artifacts, the ledger and what was refused.
+    """
+
+    def __init__(self, session: Session, outbox: Outbox) -> None:
+        self._session = session
+        self._client = session.client
+        self._outbox = outbox
+        self._ledger = outbox.ledger
+        self._refused: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._sent_copies: list[str] = []
+        self._singly: dict[str, Callable[[Line], None]] = {
+            "start": self._start,
+            "inputs": self._log_inputs,
+            "artifact": self._log_artifact,
+            "end": self._end,
+        }
+
+    def apply(self, lines: Sequence[Line]) -> None:
+        """Send lines in order; those of one run that MLflow takes together go together."""
+        batches: dict[str, _Batch] = {}
+        for line in lines:
+            op, run = line.get("op"), line.get("run", "")
+            if op == "damaged":
+                self._refuse(line, "unreadable line in the journal")
+            elif op in self._singly:
+                if run in batches:
+                    self._send(run, batches.pop(run))
+                self._singly[op](line)
+            elif op == "metrics":
+                batches.setdefault(run, _Batch()).metrics += [
+                    (name, value, line["t"], line["step"]) for name, value in line["values"].items()
+                ]
+            elif op == "params":
+                batches.setdefault(run, _Batch()).params.update(line["values"])
+            elif op == "tags":
+                batches.setdefault(run, _Batch()).tags.update(line["values"])
+        for run, batch in batches.items():
+            self._send(run, batch)
+
+    def forget_sent_copies(self) -> None:
+        """Delete the copies of artifacts that were sent, once that is remembered."""
+        while self._sent_copies:
+            self._outbox.forget_copy(self._sent_copies.pop())
+
+    # One handler per kind of line.
+
+    def _start(self, line: Line) -> None:
+        local_id = line["run"]
+        if self._ledger.is_sealed(local_id):
+            return
+        run_id = self._ledger.run_id(local_id)
+        tags = self._tags_of_start(line)
+        if run_id is None:
+            found = self._find(vocabulary.LOCAL_ID, tags[vocabulary.LOCAL_ID])
+            if found is None and line.get("key"):
+                found = self._find(vocabulary.ARTIFACT_KEY, line["key"])
+                if found is not None and found.info.status == "FINISHED":
+                    self._ledger.remember_run(local_id, found.info.run_id, sealed=True)
+                    return
+            if found is None:
+                self._attempt(line, lambda: self._create(line, tags))
+            else:
+                run_id = found.info.run_id
+                self._ledger.remember_run(local_id, run_id, sealed=False)
+        if run_id is not None:
+            reopened = run_id
+            self._attempt(line, lambda: self._client.update_run(reopened, status="RUNNING"))
+        self._send(local_id, _Batch(params=line["params"], tags=tags if run_id else {}))
+
+    def _log_inputs(self, line: Line) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        # MLflow keeps one input per name and digest, so the contexts of one dataset are joined.
+        contexts: dict[tuple[str, str], list[str]] = {}
+        for name, digest, context in line["datasets"]:
+            contexts.setdefault((name, digest), []).append(context)
+        inputs = [
+            DatasetInput(
+                Dataset(name, digest[: limits.MAX_DIGEST_LENGTH], "local", "{}"),
+                [InputTag("mlflow.data.context", ", ".join(joined))],
+            )
+            for (name, digest), joined in contexts.items()
+        ]
+        run_id = self._writable_run(line)
+        if run_id:
+            self._attempt(line, lambda: self._client.log_inputs(run_id, inputs))
+
+    def _log_artifact(self, line: Line) -> None:
+        copy = self._outbox.files / line["file"]
+        run_id = self._writable_run(line)
+        if not run_id:
+            return
+        if not copy.exists():
+            # Sent before to a database that has been replaced since.
+            self._refuse(line, f"the copy of {copy.name} was deleted after it had been sent")
+            return
+        try:
+            self._client.log_artifact(run_id, str(copy), line["to"])
+        except Exception as error:
+            # A broken artifact store must not hold up the metrics behind it for ever.
+            self._failures[line["file"]] = self._failures.get(line["file"], 0) + 1
+            if self._failures[line["file"]] < _ARTIFACT_ATTEMPTS or self._session.is_gone():
+                raise
+            self._refuse(line, str(error))
+        else:
+            self._sent_copies.append(line["file"])
+
+    def _end(self, line: Line) -> None:
+        run_id = self._writable_run(line)
+        if not run_id:
+            return
+        if line["tags"]:
+            self._send(line["run"], _Batch(tags=line["tags"]))
+        self._attempt(line, lambda: self._client.set_terminated(run_id, line["status"], line["t"]))
+        if line.get("seal"):
+            self._ledger.remember_run(line["run"], run_id, sealed=True)
+
+    # Runs.
+
+    def _create(self, line: Line, tags: dict[str, str]) -> None:
+        run = self._client.create_run(
+            self._session.experiment_id, line["t"], tags=tags, run_name=line["name"]
+        )
+        self._ledger.remember_run(line["run"], run.info.run_id, sealed=False)
+
+    def _find(self, tag: str, value: str) -> Run | None:
+        """Return the run with this tag, a finished one if there are several."""
+        found = list(
+            self._client.search_runs(
+                [self._session.experiment_id],
+                tag_equals(tag, value),
+                max_results=20,
+                order_by=["attributes.start_time ASC"],
+            )
+        )
+        finished = [run for run in found if run.info.status == "FINISHED"]
+        return next(iter(finished or found), None)
+
+    def _tags_of_start(self, line: Line) -> dict[str, str]:
+        tags = self._resolved(line["tags"])
+        tags[vocabulary.LOCAL_ID] = f"{self._outbox.id}/{line['run']}"
+        parent = self._ledger.run_id(line["parent"]) if line["parent"] else None
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+        elif line["parent"]:
+            _log.warning("run %s: its parent %s was never started", line["run"], line["parent"])
+        return tags
+
+    def _resolved(self, tags: dict[str, Any]) -> dict[str, str]:
+        """Put MLflow run ids where a tag refers to another run by its local id."""
+        return {
+            name: self._ledger.run_id(value["run"]) or value["run"]
+            if isinstance(value, dict)
+            else value
+            for name, value in tags.items()
+        }
+
+    def _writable_run(self, line: Line) -> str | None:
+        local_id = line["run"]
+        if self._ledger.is_sealed(local_id):
+            return None
+        run_id = self._ledger.run_id(local_id)
+        if run_id is None:
+            self._refuse(line, "this run was never started")
+        return run_id
+
+    # Requests.
+
+    def _send(self, local_id: str, batch: _Batch) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        about = {"run": local_id}
+        if not (batch.metrics or batch.params or batch.tags):
+            return
+        run_id = self._writable_run({**about, "op": "batch", "values": batch.__dict__})
+        if run_id is None:
+            return
+        metrics = [Metric(*metric) for metric in batch.metrics]
+        params = [Param(*param) for param in batch.params.items()]
+        tags = [RunTag(*tag) for tag in self._resolved(batch.tags).items()]
+        self._send_entities(run_id, about, "metrics", metrics, limits.MAX_METRICS)
+        for kind, pairs in (("params", params), ("tags", tags)):
+            most = limits.entries_per_request(pair.value for pair in pairs)
+            self._send_entities(run_id, about, kind, pairs, most)
+
+    def _send_entities(
+        self, run_id: str, about: Line, kind: str, entities: Sequence[Any], most: int
+    ) -> None:
+        """Send entities in requests of at most `most`; halve one that is refused to find why."""
+        for begin in range(0, len(entities), most):
+            request = list(entities[begin : begin + most])
+            try:
+                self._client.log_batch(
+                    run_id,
+                    metrics=request if kind == "metrics" else [],
+                    params=request if kind == "params" else [],
+                    tags=request if kind == "tags" else [],
+                )
+            except Exception as error:
+                if not is_final(error):
+                    raise
+                if len(request) > 1:
+                    self._send_entities(run_id, about, kind, request, (len(request) + 1) // 2)
+                else:
+                    self._stop_if_gone()
+                    self._refuse({**about, "op": kind, "values": dict(request[0])}, str(error))
+
+    def _attempt(self, line: Line, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:
+            if not is_final(error):
+                raise
+            self._stop_if_gone()
+            self._refuse(line, str(error))
+
+    def _stop_if_gone(self) -> None:
+        if self._session.is_gone():
+            raise ConnectionError("the experiment was deleted or its database replaced")
+
+    def _refuse(self, line: Line, error: str) -> None:
+        first_line = error.strip().split("\n", 1)[0][:200]
+        self._outbox.reject(line, first_line)
+        run = line.get("run", "")
+        if run not in self._refused:
+            self._refused.add(run)
+            _log.warning(
+                "run %s: MLflow refuses part of its data (%s); kept in %s",
+                run or "?",
+                first_line,
+                self._outbox.folder / "rejected.jsonl",
+            )

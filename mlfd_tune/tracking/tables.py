@@ -1,0 +1,157 @@
+"""Writes leaderboard rows as a table for the terminal, CSV, JSON or Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.statistics import Interval
+from mlfd_tune.tracking.leaderboard import Row
+
+__all__ = ["FORMATS", "render", "rich_tables"]
+
+FORMATS: Final = ("table", "csv", "json", "md")
+
+_COLUMNS = (
+    "dataset",
+    "method",
+    "status",
+    "n",
+    "val",
+    "test",
+    "gain",
+    "vs own",
+    "config",
+)
+_NUMERIC = frozenset({"n", "val", "test", "gain", "vs own"})
+_COLOURS = {"confirmed": "bold", "provisional": "dim", "failed": "red", "pruned": "yellow"}
+_NOTE = (
+    "Accuracy in %, mean over n seeds. gain: points over the same student without distillation "
+    "(method none); vs own: over distillation from the dataset's own teacher alone; both paired by "
+    "seed, ± half the 95 % t interval. A baseline or control bears the config it is compared with. "
+    "provisional: one seed only, and for a trial of the search the best of many."
+)
+
+
+def render(rows: Sequence[Row], form: str, width: int = 100) -> str:
+    """Return rows as text.
+
+    Args:
+        rows: In the order they are shown.
+        form: One of `FORMATS`.
+        width: Columns of the terminal; for ``table`` only.
+
+    Raises:
+        UserError: For an unknown format.
+    """
+    if form == "table":
+        console = Console(width=width, file=io.StringIO(), record=True)
+        for table in rich_tables(rows):
+            console.print(table)
+        return "".join(f"{line.rstrip()}\n" for line in console.export_text().splitlines())
+    if form == "csv":
+        return _csv(rows)
+    if form == "json":
+        return json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False) + "\n"
+    if form == "md":
+        return _markdown(rows)
+    raise UserError(f"format: unknown {form!r} {allowed_values(form, FORMATS)}")
+
+
+def rich_tables(rows: Iterable[Row]) -> list[Table | Text]:
+    """Return one table per experiment, since numbers of two experiments do not compare, and a note.
+
+    The status is written out, so that nothing depends on colour.
+    """
+    by_experiment: dict[str, list[Row]] = {}
+    for row in rows:
+        by_experiment.setdefault(row.experiment, []).append(row)
+    if not by_experiment:
+        return [Text("No finished runs.")]
+    tables: list[Table | Text] = [_rich_table(*item) for item in by_experiment.items()]
+    return [*tables, Text(_NOTE, style="dim")]
+
+
+def _rich_table(experiment: str, rows: Sequence[Row]) -> Table:
+    table = Table(
+        title=experiment,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )
+    for column in _COLUMNS:
+        is_number = column in _NUMERIC
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            no_wrap=is_number or column in ("dataset", "method", "status"),
+            overflow="fold",
+        )
+    for dataset, group in groupby(rows, key=lambda row: row.dataset):
+        for place, row in enumerate(group):
+            cells = [dataset if place == 0 else "", *_cells(row)[1:]]
+            table.add_row(*(Text(cell) for cell in cells), style=_COLOURS.get(row.status, ""))
+        table.add_section()
+    return table
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.dataset,
+        row.method,
+        row.status,
+        str(row.n_seeds),
+        f"{row.val.mean:.1f}" if row.val else "",
+        f"{row.test.mean:.1f}" if row.test else "",
+        _gain(row.gain),
+        _gain(row.gain_over_own_teacher),
+        # A baseline or control bears the name of what it is compared with.
+        row.arm or ",".join(config[:8] for config in row.baseline_of or (row.config,)),
+    ]
+
+
+def _gain(gain: Interval | None) -> str:
+    """Phrase a gain as ``+1.2 ± 1.5``: a t interval lies evenly around the mean."""
+    if gain is None:
+        return ""
+    if gain.low is None or gain.high is None:
+        return f"{gain.mean:+.1f} (1 seed)"
+    return f"{gain.mean:+.1f} ± {gain.high - gain.mean:.1f}"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """All fields of a row; params become columns of their own, named ``param.<name>``."""
+    records = []
+    for row in rows:
+        record = row.as_json()
+        for several in ("run_ids", "baseline_of"):
+            record[several] = " ".join(record[several])
+        params = record.pop("params")
+        records.append(record | {f"param.{name}": value for name, value in params.items()})
+    names = list(dict.fromkeys(name for record in records for name in record))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    columns = ("experiment", *_COLUMNS)
+    rules = ["---:" if column in _NUMERIC else "---" for column in columns]
+    lines = [columns, rules, *([row.experiment, *_cells(row)] for row in rows)]
+    return "".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
+    )

@@ -1,0 +1,40 @@
+"""Keeping the terminal for what users want to see: no chatter from Ray, MLflow, Optuna or torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+__all__ = ["quiet_environment", "quiet_process"]
+
+# Read by Ray when it is imported or when its processes start, so they are set before that.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+def quiet_environment() -> None:
+    """Set, for this process and those it starts, what the libraries read from the environment."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def quiet_process() -> None:
+    """Raise the log levels of talkative libraries and drop their warnings in this process."""
+    warnings.filterwarnings("ignore")
+    for name in ("ray", "ray.tune", "ray.train", "optuna", "alembic", "mlflow", "filelock"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Says at ERROR which trials failed; the progress display has said it, with the reason.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)

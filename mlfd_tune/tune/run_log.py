@@ -1,0 +1,252 @@
+"""How an experiment is written to MLflow: parent, stages and trials as a tree of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import yaml
+
+from mlfd_tune.config import Loaded, settings_for
+from mlfd_tune.core.settings import PipelineSettings
+from mlfd_tune.core.spec import content_hash
+from mlfd_tune.core.stages import DatasetStage, StudentStage
+from mlfd_tune.core.store import Artifact, Manifest, Stage, walk
+from mlfd_tune.tracking import RunRef, Tracker, vocabulary
+from mlfd_tune.tune.records import Outcome
+from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig, student_of
+
+__all__ = ["PARENT", "RUN_STATUS", "RunLog", "config_id", "run_settings"]
+
+PARENT = "parent"
+
+RunStatus = Literal["FINISHED", "KILLED", "FAILED"]
+RUN_STATUS: dict[Outcome, RunStatus] = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "failed": "FAILED",
+}
+"""How an ended trial stands in MLflow."""
+
+RunKind = Literal["trial", "confirm", "arm", "train"]
+
+
+class RunLog:
+    """Writes an experiment's runs.
+
+    Args:
+        tracker: Sends them to MLflow.
+        loaded: The experiment.
+        context: What its trials share.
+    """
+
+    def __init__(self, tracker: Tracker, loaded: Loaded, context: TrialContext) -> None:
+        self.tracker = tracker
+        self.loaded = loaded
+        self.context = context
+        self._stages: dict[str, str] = {}
+
+    def open_parent(self, kind: Literal["sweep", "ablation"], run_id: str) -> None:
+        """Start the experiment's own run, or go on in it."""
+        config = self.loaded.config
+        tags = vocabulary.environment_tags() | {
+            vocabulary.KIND: kind,
+            vocabulary.SWEEP: run_id,
+        }
+        params = {
+            "seed": config.seed,
+            "image_size": config.image_size,
+            "targets": ",".join(config.target_names),
+            **dict(_flat(self.loaded.raw.get("search") or {}, "search")),
+            **dict(_flat(self.loaded.raw.get("design") or {}, "design")),
+        }
+        self.tracker.start_run(PARENT, f"{kind} {run_id}", tags=tags, params=params)
+        self.tracker.log_text(PARENT, to_yaml(self.loaded.raw), "experiment.yaml")
+
+    def close_parent(self, status: RunStatus, reason: str = "") -> None:
+        """End the experiment's own run."""
+        self.tracker.end_run(PARENT, status, reason or None)
+
+    def stage(self, stage: Stage, artifact: Artifact) -> str:
+        """Log a stage's run, once per experiment, and return its local id."""
+        if stage.key in self._stages:
+            return self._stages[stage.key]
+        manifest = artifact.manifest
+        tags: dict[str, Any] = {
+            vocabulary.KIND: "stage",
+            "mlfd.stage_name": manifest.stage,
+            "mlfd.seconds": f"{manifest.seconds:.1f}",
+            "mlfd.bytes": str(manifest.bytes),
+        }
+        if manifest.dataset:
+            tags[vocabulary.DATASET] = manifest.dataset
+        for below in stage.inputs.values():
+            if below.key in self._stages:
+                tags[vocabulary.stage_tag(_link(below))] = RunRef(self._stages[below.key])
+        params = dict(_flat(manifest.spec)) | {"artifact_key": manifest.key}
+        local_id = self.tracker.start_stage_run(
+            stage.key, stage.label, parent=PARENT, tags=tags, params=params
+        )
+        self._stages[stage.key] = local_id
+        self._log_history(local_id, manifest)
+        self.tracker.end_run(local_id, "FINISHED")
+        return local_id
+
+    def stages_below(self, student: StudentStage) -> None:
+        """Log the runs of all finished stages a student depends on."""
+        for stage in walk(student.inputs.values()):
+            if stage.key not in self._stages:
+                artifact = self.context.store.get(stage)
+                if artifact is not None:
+                    self.stage(stage, artifact)
+
+    def start_trial(
+        self,
+        request: TrialRequestConfig,
+        kind: RunKind,
+        sweep: str,
+        *,
+        arm: str | None = None,
+        baseline_of: str | None = None,
+    ) -> None:
+        """Start a trial's run, or go on in it after a resume.
+
+        Args:
+            request: The trial.
+            kind: ``trial``, ``confirm`` or ``arm``.
+            sweep: Id of the parent.
+            arm: Name of the arm it belongs to.
+            baseline_of: The configurations it is the baseline or control of.
+        """
+        settings = run_settings(self.context.raw, request)
+        method = request.method or settings.method
+        seed = settings.student_seed(request.dataset) if request.seed is None else request.seed
+        student = student_of(self.context, request)
+        tags: dict[str, Any] = vocabulary.environment_tags() | {
+            vocabulary.KIND: kind,
+            vocabulary.DATASET: request.dataset,
+            vocabulary.METHOD: method,
+            vocabulary.SEED: str(seed),
+            vocabulary.CONFIG: config_id(settings, request.dataset, method),
+            vocabulary.SWEEP: sweep,
+            vocabulary.ARTIFACT_KEY: student.key,
+        }
+        if arm is not None:
+            tags[vocabulary.ARM] = arm
+        if baseline_of is not None:
+            tags[vocabulary.BASELINE_OF] = baseline_of
+        params = dict(_flat(_summary(settings, request.dataset))) | dict(request.params)
+        self.tracker.start_run(
+            request.id, _name(request, method, seed), parent=PARENT, tags=tags, params=params
+        )
+        self.tracker.log_inputs(
+            request.id,
+            [
+                (stage.dataset, stage.key[:16], "train")
+                for stage in walk([student])
+                if isinstance(stage, DatasetStage)
+            ],
+        )
+        self.tracker.log_text(
+            request.id, to_yaml(resolved(settings, request.dataset, method, seed)), "config.yaml"
+        )
+
+    def trial_result(self, request: TrialRequestConfig, result: Mapping[str, Any]) -> None:
+        """Log one epoch's metrics."""
+        metrics = {
+            name: value
+            for name, value in result.items()
+            if "/" in name and not name.startswith("config/")
+        }
+        self.tracker.log_metrics(request.id, metrics, step=int(result["epoch"]))
+
+    def end_trial(
+        self,
+        request: TrialRequestConfig,
+        status: RunStatus,
+        result: Mapping[str, Any],
+        reason: str | None = None,
+    ) -> None:
+        """End a trial's run, with links to the stages it used."""
+        if status != "FAILED":
+            student = student_of(self.context, request)
+            self.stages_below(student)
+            links: dict[str, Any] = {
+                vocabulary.stage_tag(_link(stage)): RunRef(self._stages[stage.key])
+                for stage in walk(student.inputs.values())
+                if stage.key in self._stages
+            }
+            if "seconds_reused" in result:
+                links[vocabulary.SECONDS_REUSED] = f"{result['seconds_reused']:.1f}"
+            self.tracker.set_tags(request.id, links)
+        self.tracker.end_run(request.id, status, reason)
+
+    def _log_history(self, local_id: str, manifest: Manifest) -> None:
+        for number, metrics in enumerate(manifest.history, start=1):
+            self.tracker.log_metrics(local_id, metrics, step=number)
+        if not manifest.history:
+            self.tracker.log_metrics(local_id, manifest.metrics, step=0)
+
+
+def run_settings(raw: Mapping[str, Any], request: TrialRequestConfig) -> PipelineSettings:
+    """Return the settings of one trial."""
+    return settings_for(raw, request.dataset, request.params)
+
+
+def config_id(settings: PipelineSettings, dataset: str, method: str) -> str:
+    """Return a short hash of a student's configuration without its seed."""
+    content = resolved(settings, dataset, method, seed=0)
+    return content_hash(content)[:12]
+
+
+def resolved(settings: PipelineSettings, dataset: str, method: str, seed: int) -> dict[str, Any]:
+    """Return the configuration file that trains one student again."""
+    content = settings.model_dump(mode="json")
+    content["students"][dataset]["seed"] = seed
+    content["method"] = method
+    return {"kind": "train", "target": dataset, **content}
+
+
+def to_yaml(content: Any) -> str:
+    """Return readable YAML in the order given."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _summary(settings: PipelineSettings, dataset: str) -> dict[str, Any]:
+    """Return what a leaderboard may want to show or filter by; the rest is in config.yaml."""
+    content = settings.model_dump(mode="json")
+    student = content["students"][dataset] | {"arch": settings.student_arch(dataset)}
+    return {
+        "seed": settings.seed,
+        "image_size": settings.image_size,
+        "method": settings.method,
+        "lineup": ",".join(f"{name}:{t.arch}" for name, t in settings.teachers.items()),
+        "student": student,
+        "joint_teacher": content["joint_teacher"]
+        | {"levels": ",".join(settings.joint_teacher.levels)},
+        "distillation": content["distillation"],
+    }
+
+
+def _name(request: TrialRequestConfig, method: str, seed: int) -> str:
+    group, _, rest = request.id.partition("/")
+    if group == "trial":
+        return f"trial {rest.replace('/', ' ')}"
+    return f"{group} {request.dataset} {method} seed {seed}"
+
+
+def _link(stage: Stage) -> str:
+    """Name a stage among those of one student: which kind, of which datasets, at which level."""
+    name = stage.label.replace(stage.stage_name, "", 1) if stage.dataset is None else stage.dataset
+    parts = [stage.stage_name, name]
+    if stage.stage_name == "features":
+        parts = [stage.stage_name, stage.label.removeprefix("features ")]
+    return ".".join(part.strip().replace(" -> ", "-for-").replace(" ", "_") for part in parts)
+
+
+def _flat(node: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flat(value, f"{above}.{key}" if above else str(key))
+    else:
+        yield above, node

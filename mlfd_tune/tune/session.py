@@ -1,0 +1,96 @@
+"""One run of an experiment from start to end: checks, Ray, tracking, resuming."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from mlfd_tune.config import Loaded
+from mlfd_tune.core.store import Stage
+from mlfd_tune.tracking import Tracker, check_uri
+from mlfd_tune.tune.engine import Engine, trial_context
+from mlfd_tune.tune.progress import Progress
+from mlfd_tune.tune.ray_session import ray_session
+from mlfd_tune.tune.run_folder import RunFolder
+from mlfd_tune.tune.run_log import RunLog
+from mlfd_tune.tune.trial import TrialContext
+
+__all__ = ["Experiment"]
+
+FLUSH_S = 120.0
+
+
+@dataclass(frozen=True)
+class Experiment(ABC):
+    """Something that `mlfd-tune run` runs: a sweep or an ablation.
+
+    Attributes:
+        loaded: The experiment file.
+        context: What its trials share.
+    """
+
+    kind: ClassVar[Literal["sweep", "ablation"]]
+    loaded: Loaded
+    context: TrialContext
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Experiment:
+        """Return the experiment in a loaded file."""
+        return cls(loaded, trial_context(loaded))
+
+    @abstractmethod
+    def plan(self) -> list[Stage]:
+        """Return the shared stages, inputs first.
+
+        Raises:
+            UserError: Settings do not fit together or a dataset cannot be read.
+        """
+
+    @abstractmethod
+    def trial_counts(self) -> dict[str, dict[str, int]]:
+        """Return how many trials each target has, by phase."""
+
+    @abstractmethod
+    def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
+        """Do the work."""
+
+    def run(self, progress: Progress, *, resume: bool = False) -> RunFolder:
+        """Run the experiment, or go on with its latest unfinished run.
+
+        Nothing is written before every check has passed.
+
+        Raises:
+            UserError: Bad input.
+        """
+        config = self.loaded.config
+        check_uri(config.tracking.uri)
+        stages = self.plan()
+        todo = [stage for stage in stages if not self.context.store.has(stage)]
+        needed = sum(stage.estimate_bytes() for stage in todo)
+        self.context.store.require_space(needed, "the shared stages")
+        threads = max(student.train.threads for student in config.students.values())
+        folder = RunFolder.unfinished(self.loaded) if resume else RunFolder.create(self.loaded)
+        with (
+            Tracker(config.tracking.uri, self.loaded.name, folder.outbox) as tracker,
+            ray_session(config.resources, threads) as capacity,
+        ):
+            log = RunLog(tracker, self.loaded, self.context)
+            log.open_parent(self.kind, folder.id)
+            engine = Engine(self.loaded, self.context, folder, capacity, log, progress)
+            try:
+                with progress:
+                    self.execute(engine, stages, resumed=resume)
+            except KeyboardInterrupt:
+                log.close_parent("KILLED", "interrupted; go on with --resume")
+                raise
+            except BaseException as error:
+                log.close_parent(
+                    "FAILED", str(error).splitlines()[0] if str(error) else repr(error)
+                )
+                raise
+            log.close_parent("FINISHED")
+            folder.finish()
+            if not tracker.flush(FLUSH_S):
+                progress.say(f"{tracker.pending()} records wait for the tracking server")
+        return folder

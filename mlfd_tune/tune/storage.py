@@ -1,0 +1,100 @@
+"""The file, or database, that holds the studies, and how a study is made in it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlfd_tune.core.errors import UserError
+from mlfd_tune.tune.plans import StudyPlan
+from mlfd_tune.tune.pruners import make_pruner
+from mlfd_tune.tune.space import optuna_point
+
+__all__ = ["open_storage", "open_study", "quiet_optuna", "storage_url"]
+
+_SQLITE = "sqlite:///"
+
+
+def storage_url(storage: str | Path) -> str:
+    """Return the SQLAlchemy URL of a storage.
+
+    Args:
+        storage: A URL, or the path of an SQLite file. Relative paths are made absolute, because
+            worker processes have other working directories.
+    """
+    text = str(storage)
+    if text.startswith(_SQLITE):
+        text = text.removeprefix(_SQLITE)
+    elif "://" in text:
+        return text
+    return _SQLITE + str(Path(text).absolute())
+
+
+def open_storage(url: str) -> BaseStorage:
+    """Open the storage, creating the file and its folder if there are none.
+
+    Raises:
+        UserError: If that cannot be done.
+    """
+    wait_for_lock = {"connect_args": {"timeout": 60}} if url.startswith(_SQLITE) else None
+    try:
+        if url.startswith(_SQLITE):
+            Path(url.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        with quiet_optuna():
+            return get_storage(RDBStorage(url, engine_kwargs=wait_for_lock))
+    except (SQLAlchemyError, ImportError, OSError, ValueError, RuntimeError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"storage {url}: cannot be opened: {why} "
+            "(allowed: the path of an SQLite file, or a database URL such as "
+            "postgresql://user@host/name)"
+        ) from error
+
+
+def open_study(storage: BaseStorage, plan: StudyPlan) -> optuna.Study:
+    """Open the plan's study, creating it and queueing its first points where they are missing.
+
+    Raises:
+        UserError: If the study was started with other settings.
+    """
+    with quiet_optuna():
+        study = optuna.create_study(
+            storage=storage,
+            study_name=plan.dataset,
+            direction="maximize",
+            pruner=make_pruner(plan.settings, plan.epochs),
+            load_if_exists=True,
+        )
+        started_with = study.user_attrs.get("plan")
+        if started_with != plan.as_json():
+            plan.check_against(started_with)
+            study.set_metric_names([plan.settings.metric])
+            study.set_user_attr("plan", plan.as_json())
+        queued = {trial.user_attrs.get("queued") for trial in study.get_trials(deepcopy=False)}
+        for i, point in enumerate(plan.queue):
+            if i not in queued:
+                study.enqueue_trial(optuna_point(point), user_attrs={"queued": i})
+        # Hyperband works out its brackets when it first judges a trial. Samplers need them before
+        # that, or the first draw after a restart would ignore what its bracket has seen.
+        study.pruner.prune(study, optuna.trial.create_trial(state=TrialState.RUNNING))
+    return study
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Silence Optuna's progress lines, and its notes on experimental features and samplers."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

@@ -1,0 +1,109 @@
+"""Running a sweep: shared stages, search, confirmation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlfd_tune.config import Loaded, SweepConfig
+from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.store import Stage
+from mlfd_tune.tune.confirm import CONTROLS, confirmation_trials
+from mlfd_tune.tune.engine import Engine
+from mlfd_tune.tune.plans import StudyPlan
+from mlfd_tune.tune.run_log import RUN_STATUS
+from mlfd_tune.tune.scheduler import StudyScheduler
+from mlfd_tune.tune.searcher import StudySearcher
+from mlfd_tune.tune.session import Experiment
+from mlfd_tune.tune.shared_stages import searched_stages
+from mlfd_tune.tune.studies import Studies
+from mlfd_tune.tune.trial import TrialRequestConfig, trial_id
+
+__all__ = ["Sweep"]
+
+
+@dataclass(frozen=True)
+class Sweep(Experiment):
+    """One Optuna study per target dataset, all in one Tuner, then confirmation of the best."""
+
+    kind = "sweep"
+
+    def plan(self) -> list[Stage]:
+        """Return the shared stages, having checked every combination that needs one."""
+        return searched_stages(self.loaded, self.context)
+
+    def trial_counts(self) -> dict[str, dict[str, int]]:
+        """Return the trials of each target: search, and confirmation with its controls."""
+        config = _config(self.loaded)
+        arms = len({config.method, *CONTROLS})
+        confirmations = config.confirm.top_k * config.confirm.seeds * arms
+        return {
+            plan.dataset: {"search": plan.planned, "confirmation": confirmations}
+            for plan in self.study_plans()
+        }
+
+    def study_plans(self) -> list[StudyPlan]:
+        """Return what each target dataset's study is asked to do."""
+        config = _config(self.loaded)
+        return [
+            StudyPlan(
+                target,
+                config.search,
+                config.students[target].train.epochs,
+                config.joint_teacher.levels,
+                config.seed,
+            )
+            for target in config.target_names
+        ]
+
+    def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
+        """Compute the shared stages, search, and confirm."""
+        studies = Studies(engine.folder.studies, self.study_plans())
+        if resumed:
+            self._take_over(engine, studies)
+        engine.compute(stages)
+        self._search(engine, studies)
+        trials = confirmation_trials(self.loaded, studies)
+        if trials:
+            engine.run("confirmation", trials, "confirm")
+
+    def _take_over(self, engine: Engine, studies: Studies) -> None:
+        """Settle what a dead driver left, in the studies and in MLflow."""
+        left = studies.reconcile()
+        ended = engine.folder.ended_trials
+        for trial in studies.ended():
+            request = TrialRequestConfig(
+                trial_id(trial.dataset, trial.number), trial.dataset, trial.params
+            )
+            if request.id not in ended:
+                engine.log.start_trial(request, "trial", engine.folder.id)
+                engine.log.end_trial(request, RUN_STATUS[trial.outcome], {}, trial.reason)
+                engine.folder.trial_ended(request.id)
+        if left.again:
+            engine.progress.say(f"resuming {len(left.again)} trials that were running")
+
+    def _search(self, engine: Engine, studies: Studies) -> None:
+        summary = studies.summary()
+        left = {
+            name: study.planned - study.complete - study.pruned - study.failed
+            for name, study in summary.items()
+        }
+        if not any(left.values()):
+            return
+        engine.progress.phase("search", left)
+
+        def start(request: TrialRequestConfig) -> None:
+            engine.log.start_trial(request, "trial", engine.folder.id)
+
+        engine.search(StudySearcher(studies), StudyScheduler(studies), start)
+        engine.progress.finish_phase()
+        failed = [name for name, study in studies.summary().items() if not study.complete]
+        if failed:
+            raise UserError(
+                f"search: no trial of {', '.join(failed)} ran to the end; "
+                "the reasons stand above and in the failed runs"
+            )
+
+
+def _config(loaded: Loaded) -> SweepConfig:
+    assert isinstance(loaded.config, SweepConfig)
+    return loaded.config

@@ -1,0 +1,213 @@
+"""The Ray trainable: one student, one epoch a step."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.tune import Trainable
+
+from mlfd_tune.config import settings_for
+from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline, check_settings
+from mlfd_tune.core.settings import Method
+from mlfd_tune.core.stages import EvaluationStage, StudentStage
+from mlfd_tune.core.store import Claim, Store, walk
+from mlfd_tune.core.training import Trainer
+from mlfd_tune.tune.quiet import quiet_process
+
+__all__ = ["StudentTrial", "TrialContext", "TrialRequestConfig", "student_of", "trial_id"]
+
+_POSITION = "position.json"
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What every trial of an experiment shares.
+
+    Attributes:
+        raw: The experiment as read from YAML.
+        catalogue: The dataset stages, already fingerprinted.
+        store: The artifact store.
+    """
+
+    raw: Mapping[str, Any]
+    catalogue: DatasetCatalogue
+    store: Store
+
+
+@dataclass(frozen=True)
+class TrialRequestConfig:
+    """What one trial is asked to train, as it stands in Ray's config.
+
+    Attributes:
+        id: Name of the trial within its experiment; the same after a resume.
+        dataset: The student's dataset.
+        params: Values by dotted key, over the experiment's own.
+        method: In place of the configuration's method.
+        seed: In place of the configuration's student seed.
+        test: Whether to read the test split at the end.
+    """
+
+    id: str
+    dataset: str
+    params: Mapping[str, Any]
+    method: Method | None = None
+    seed: int | None = None
+    test: bool = False
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> TrialRequestConfig:
+        """Read a Ray trial's config; a searched trial has a number in place of an id."""
+        dataset = config["dataset"]
+        return cls(
+            id=config.get("id") or trial_id(dataset, config["number"]),
+            dataset=dataset,
+            params=config["params"],
+            method=config.get("method"),
+            seed=config.get("seed"),
+            test=config.get("test", False),
+        )
+
+
+def trial_id(dataset: str, number: int) -> str:
+    """Return the id of a searched trial: its study and its number there."""
+    return f"trial/{dataset}/{number}"
+
+
+def student_of(context: TrialContext, request: TrialRequestConfig) -> StudentStage:
+    """Return the stage that trains what a trial asks for.
+
+    Raises:
+        UserError: The trial's parameters do not fit together.
+    """
+    settings = settings_for(context.raw, request.dataset, request.params)
+    check_settings(settings)
+    pipeline = Pipeline(settings, context.catalogue)
+    return pipeline.student(request.dataset, request.method, request.seed)
+
+
+class StudentTrial(Trainable):  # type: ignore[misc]
+    """Trains one student as a store stage.
+
+    `setup` resolves the shared stages and claims the student's own: epochs that anybody has
+    trained before, in this sweep or another, are reported from the record instead of trained
+    again, and a published student is only replayed. The student's checkpoint lives in the store's
+    work folder, so a trial that is stopped, paused, killed or started anew goes on from there.
+
+    A result has every metric of the epoch, and `epoch`, `epochs`, `reused_epochs`,
+    `seconds_reused`; the last one has the test metrics if asked for.
+    """
+
+    def setup(self, config: dict[str, Any], context: TrialContext) -> None:
+        """Prepare the first trial of this actor."""
+        quiet_process()
+        self._context = context
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Prepare the next trial in the same process: torch is imported once."""
+        self._end()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Report the next epoch, training it if nobody has.
+
+        Raises:
+            NonFiniteLossError: A loss term or metric is NaN or infinite.
+        """
+        self._position += 1
+        if self._position > len(self._history):
+            assert self._trainer is not None
+            self._history.append(self._trainer.train_epoch())
+            self._trainer.save_now_and_then(self._claim.work)
+        else:
+            self._reused += 1
+        result: dict[str, Any] = dict(self._history[self._position - 1])
+        last = self._position >= self._stage.epochs
+        if last:
+            self._publish()
+            if self._request.test:
+                result |= self._evaluate()
+        return result | {
+            "epoch": self._position,
+            "epochs": self._stage.epochs,
+            "reused_epochs": self._reused,
+            "seconds_reused": self._seconds_reused,
+            "done": last,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Keep the student in the store, and in Ray's checkpoint which epoch was reported last."""
+        if self._trainer is not None:
+            self._trainer.save(self._claim.work)
+        (Path(checkpoint_dir) / _POSITION).write_text(json.dumps(self._position))
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        """Go on after the epoch that was reported last; train up to it where that was lost."""
+        self._position = json.loads((Path(checkpoint) / _POSITION).read_text())
+        while len(self._history) < self._position:
+            assert self._trainer is not None
+            self._history.append(self._trainer.train_epoch())
+
+    def cleanup(self) -> None:
+        """Leave the student's checkpoint to whoever needs it next."""
+        self._end()
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self._request = TrialRequestConfig.read(config)
+        self._trainer: Trainer | None = None
+        self._position = self._reused = 0
+        self._stage = student_of(self._context, self._request)
+        store = self._context.store
+        below = list(walk(self._stage.inputs.values()))
+        self._seconds_reused = 0.0
+        for stage in below:
+            there = store.has(stage)
+            artifact = store.get_or_compute(stage, device=self._device)
+            self._seconds_reused += artifact.manifest.seconds if there else 0.0
+        self._claim: Claim = store.claim(self._stage)
+        if self._claim.artifact is not None:
+            self._history = [dict(epoch) for epoch in self._claim.artifact.manifest.history]
+            self._seconds_reused += self._claim.artifact.manifest.seconds
+            self._claim.release()
+            return
+        try:
+            self._trainer = self._stage.open(self._claim.context(self._device))
+        except BaseException:
+            self._claim.release()
+            raise
+        self._history = list(self._trainer.history)
+
+    def _publish(self) -> None:
+        if self._trainer is None:
+            return
+        out = self._claim.work / "out"
+        self._claim.publish(self._stage.finish(self._trainer, out))
+        self._trainer = None
+        self._claim.release()
+
+    def _evaluate(self) -> dict[str, float]:
+        stage = EvaluationStage(self._stage)
+        artifact = self._context.store.get_or_compute(stage, device=self._device)
+        metrics = artifact.manifest.metrics
+        assert all(math.isfinite(value) for value in metrics.values())
+        return dict(metrics)
+
+    def _end(self) -> None:
+        """Save what is unfinished, let others have it, and give the memory back."""
+        if self._trainer is not None:
+            if self._trainer.epoch > 0:
+                self._trainer.save(self._claim.work)
+            self._trainer = None
+            self._claim.release()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""What several tests need: real inputs written to disk."""

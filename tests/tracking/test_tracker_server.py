@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from mlfd_tune.tracking.client import open_client, reachable
+from mlfd_tune.tracking.tracker import Tracker
+
+
+class Server:
+    """A real ``mlflow server`` that can be killed and started again on the same database."""
+
+    def __init__(self, folder: Path, database: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
+        self.database = database
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.database}"]
+        command += ["--artifacts-destination", str(self.folder / "served")]
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        raise TimeoutError("mlflow server did not start")
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)  # its own session, made above
+        self.process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_killed_midway_gets_every_line_once_when_it_is_back(
+    tmp_path: Path, empty_database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = tmp_path / "server.db"
+    database.write_bytes(empty_database.read_bytes())
+    server = Server(tmp_path, database)
+    server.start()
+    try:
+        assert reachable(server.uri) is None
+        tracker = Tracker(server.uri, "exp", tmp_path / "outbox", linger_s=0.01)
+        tracker.start_run("sweep", "sweep")
+        tracker.start_run("t1", "trial 1", parent="sweep", params={"alpha": 0.5})
+        assert tracker.flush(60)
+        slowest = 0.0
+        for step in range(3000):
+            begin = time.perf_counter()
+            tracker.log_metrics("t1", {"val/acc1": float(step), "bad": float("nan")}, step)
+            slowest = max(slowest, time.perf_counter() - begin)
+            time.sleep(0.0005)
+            if step == 1500:
+                assert tracker.pending() < 1500  # the sender is at work
+                server.kill()
+        assert slowest < 0.5
+        assert "127.0.0.1" in (reachable(server.uri) or "")
+        tracker.start_run("t2", "trial 2", parent="sweep")
+        tracker.log_text("t2", "alpha: 0.5\n", "config.yaml")
+        tracker.end_run("t2", "FINISHED")
+        assert not tracker.flush(3)
+
+        server.start()
+        tracker.end_run("t1", "FINISHED")
+        tracker.end_run("sweep", "FINISHED")
+        assert tracker.flush(60)
+        assert tracker.pending() == 0
+        run_id, config_id = tracker.run_id("t1"), tracker.run_id("t2")
+        tracker.close()
+
+        client = open_client(server.uri)
+        experiment = client.get_experiment_by_name("exp")
+        assert experiment is not None
+        found = client.search_runs([experiment.experiment_id])
+        assert sorted(run.info.run_name or "" for run in found) == ["sweep", "trial 1", "trial 2"]
+        assert {run.info.status for run in found} == {"FINISHED"}
+        assert run_id is not None
+        assert config_id is not None
+        points = client.get_metric_history(run_id, "val/acc1")
+        assert [(point.step, point.value) for point in points] == [
+            (step, float(step)) for step in range(3000)
+        ]
+        assert len(client.get_metric_history(run_id, "bad")) == 3000
+        assert [artifact.path for artifact in client.list_artifacts(config_id)] == ["config.yaml"]
+    finally:
+        server.kill()
+    assert not (tmp_path / "outbox" / "rejected.jsonl").exists()
+    assert sum("cannot be reached" in record.message for record in caplog.records) == 1

@@ -1,0 +1,74 @@
+"""A sweep over synthetic learning curves: the real studies, searcher, scheduler and Ray Tuner.
+
+Run as a script with a folder and a Ray address, it is a driver that a test can kill.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from learning_curve import EPOCHS, Curve
+from ray import tune
+from ray.tune import FailureConfig, RunConfig, TuneConfig
+
+from mlfd_tune.config.search import SearchSettings
+from mlfd_tune.tune.plans import StudyPlan
+from mlfd_tune.tune.scheduler import StudyScheduler
+from mlfd_tune.tune.searcher import StudySearcher
+from mlfd_tune.tune.studies import Studies
+
+DATASETS = ("digits", "letters")
+
+
+def settings(**changes: Any) -> SearchSettings:
+    space = {
+        "distillation.alpha": {"float": [0.1, 2.0]},
+        "joint_teacher.levels": {"choice": ["L1", "L2", ["embedding", "stride16"]]},
+        "distillation.beta.stride32": {"float": [0.0, 1.0]},
+    }
+    return SearchSettings.model_validate({"trials": 8, "space": space, **changes})
+
+
+def plans(datasets: tuple[str, ...] = DATASETS, seed: int = 0, **changes: Any) -> list[StudyPlan]:
+    return [StudyPlan(d, settings(**changes), EPOCHS, ("embedding",), seed) for d in datasets]
+
+
+def run_sweep(
+    studies: Studies,
+    folder: Path,
+    constants: dict[str, Any] | None = None,
+    cpus: int = 1,
+    retries: int = 0,
+    **tune_config: Any,
+) -> tune.ResultGrid:
+    tuner = tune.Tuner(
+        tune.with_resources(Curve, {"cpu": cpus}),
+        tune_config=TuneConfig(
+            search_alg=StudySearcher(studies, constants),
+            scheduler=StudyScheduler(studies),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            **tune_config,
+        ),
+        run_config=RunConfig(
+            storage_path=str(folder),
+            name=f"ray-{time.time_ns()}",
+            verbose=0,
+            failure_config=FailureConfig(max_failures=retries),
+        ),
+    )
+    return tuner.fit()
+
+
+if __name__ == "__main__":
+    ray.init(address=sys.argv[2], log_to_driver=False, logging_level="ERROR")
+    run_sweep(
+        Studies(Path(sys.argv[1]) / "studies.db", plans()),
+        Path(sys.argv[1]),
+        {"seconds_per_epoch": 0.1},
+    )

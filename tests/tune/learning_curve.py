@@ -1,0 +1,56 @@
+"""A synthetic learning curve. It imports little, so that the workers that draw it start fast."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Trainable
+
+EPOCHS = 9
+
+
+class Curve(Trainable):
+    """Learns towards an accuracy that falls with `alpha`. Config key `break` asks for trouble."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.config = new_config
+        self.epoch = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        time.sleep(self.config.get("seconds_per_epoch", 0))
+        alpha = self.config["params"]["distillation.alpha"]
+        result = {
+            "epoch": self.epoch,
+            "epochs": EPOCHS,
+            "val/acc1": 60 - 10 * alpha + self.epoch,
+            "done": self.epoch == EPOCHS,
+            "pid": os.getpid(),
+        }
+        at_epoch, trouble = self.config.get("break", {}).get(self.config["number"], (0, ""))
+        if self.epoch == at_epoch:
+            if trouble == "raise once" and not Path(self.config["marker"]).exists():
+                Path(self.config["marker"]).touch()
+                raise RuntimeError("the worker was preempted")
+            if trouble == "raise":
+                raise RuntimeError("out of memory on this worker,\ntry a smaller batch")
+            if trouble == "die":
+                os._exit(1)
+            if trouble == "report nan":
+                result["val/acc1"] = float("nan")
+            if trouble == "forget the metric":
+                del result["val/acc1"]
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """A curve keeps nothing."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """A curve keeps nothing."""

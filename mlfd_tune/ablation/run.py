@@ -48,7 +48,7 @@ class Ablation(Experiment):
         """Return arms times seeds of every target."""
         arms = len(arms_of(self.config.design))
         return {
-            target: {f"arms x {self.config.seeds} seeds": arms * self.config.seeds}
+            target: {f"runs ({arms} arms, {self.config.seeds} seeds)": arms * self.config.seeds}
             for target in self.config.target_names
         }
 

@@ -1,14 +1,21 @@
-"""`run` and `train`: doing the work."""
+"""`run` and `train`: doing the work. What they do is in `running` and `training`.
+
+Those are imported when a command starts: torch and Ray take seconds that `--help` and the
+commands that only read should not pay.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mlfd_tune.cli.options import console, print_json
-from mlfd_tune.config import AblationConfig, Loaded, SweepConfig, TrainConfig, load_experiment
+from mlfd_tune.cli.options import examples
 from mlfd_tune.core.errors import UserError
+
+if TYPE_CHECKING:
+    from mlfd_tune.config import Loaded
 
 __all__ = ["run", "train"]
 
@@ -17,65 +24,75 @@ _override = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override a key, such as --set search.trials=4. May be repeated.",
+    help="Override a key, such as --set search.trials=4. The value is YAML. May be repeated.",
 )
 
+# Which command a file is for.
+_COMMANDS = {"sweep": "run", "ablation": "run", "train": "train"}
 
-@click.command()
+
+@click.command(
+    epilog=examples(
+        "mlfd-tune run experiments/quickstart.yaml",
+        "mlfd-tune run experiments/quickstart.yaml --dry-run",
+        "mlfd-tune run my.yaml --set search.trials=20 --set 'targets=[digits]'",
+        "mlfd-tune run my.yaml --resume",
+    )
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @_override
 @click.option("--resume", is_flag=True, help="Go on with the latest unfinished run.")
 @click.option("--dry-run", is_flag=True, help="Show what would be computed, and stop.")
-@click.option("--json", "json_", is_flag=True, help="With --dry-run: print JSON.")
+@click.option(
+    "--json",
+    "json_",
+    is_flag=True,
+    help="Print the result, or with --dry-run the plan, as JSON; progress goes to stderr.",
+)
 def run(file: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool, json_: bool) -> None:
-    """Run the sweep or ablation in FILE."""
-    loaded = load_experiment(file, overrides)
-    # Imported here: Ray and torch take seconds that other commands should not pay.
-    from mlfd_tune.ablation import Ablation
-    from mlfd_tune.tune import Experiment, Progress, Sweep
-    from mlfd_tune.tune.dry_run import describe_plan, print_plan
+    """Run the sweep or ablation in FILE.
 
-    kinds: dict[type, type[Experiment]] = {SweepConfig: Sweep, AblationConfig: Ablation}
-    if type(loaded.config) not in kinds:
-        raise UserError(f"{file}: kind: train is for `mlfd-tune train {file}`")
-    experiment = kinds[type(loaded.config)].of(loaded)
+    Shared stages that the store already has are reused. Everything is checked before anything is
+    written.
+    """
+    loaded = _load(file, overrides, "run")
+    from mlfd_tune.cli.running import run_experiment, show_plan
+
     if dry_run:
-        plan = describe_plan(experiment)
-        print_json(plan.as_json()) if json_ else print_plan(plan, console())
-        return
-    folder = experiment.run(Progress(console()), resume=resume)
-    _conclude(loaded, folder.id)
-
-
-def _conclude(loaded: Loaded, run_id: str) -> None:
-    """Print what came out, read back from MLflow."""
-    from mlfd_tune.ablation import ablation_tables, comparison_rows
-    from mlfd_tune.tracking import leaderboard, rich_tables
-
-    uri, out = loaded.config.tracking.uri, console()
-    if isinstance(loaded.config, AblationConfig):
-        rows = comparison_rows(uri, loaded.name, loaded.config, run_id)
-        for table in ablation_tables(rows, loaded.config.metric):
-            out.print(table)
+        show_plan(loaded, json_)
     else:
-        for item in rich_tables(leaderboard(uri, loaded.name)):
-            out.print(item)
-    out.print(
-        f"\nmlfd-tune leaderboard {loaded.name} · mlfd-tune export {loaded.name} · mlfd-tune ui",
-        highlight=False,
-    )
+        run_experiment(loaded, overrides, resume=resume, json_=json_)
 
 
-@click.command()
+@click.command(epilog=examples("mlfd-tune train exports/digits.yaml"))
 @click.argument("config", type=click.Path(path_type=Path))
 @_override
-@click.option("--device", default=None, help="Torch device; cuda where there is one.")
-@click.option("--json", "json_", is_flag=True, help="Print the metrics as JSON.")
+@click.option(
+    "--device", default=None, help="Torch device: cpu, cuda or cuda:1; a GPU where there is one."
+)
+@click.option(
+    "--json", "json_", is_flag=True, help="Print the metrics as JSON; progress goes to stderr."
+)
 def train(config: Path, overrides: tuple[str, ...], device: str | None, json_: bool) -> None:
-    """Train the one student in CONFIG, such as an exported best configuration."""
-    loaded = load_experiment(config, overrides)
-    if not isinstance(loaded.config, TrainConfig):
-        raise UserError(f"{config}: kind: {loaded.raw['kind']} is for `mlfd-tune run {config}`")
+    """Train one student, such as an exported best one.
+
+    CONFIG is a file with `kind: train`. Where it was exported, the validation accuracy is compared
+    with the recorded one.
+    """
+    loaded = _load(config, overrides, "train")
     from mlfd_tune.cli.training import train_one
 
-    train_one(loaded, loaded.config, device, console(), json_)
+    train_one(loaded, device, json_)
+
+
+def _load(file: Path, overrides: tuple[str, ...], command: str) -> Loaded:
+    from mlfd_tune.config import load_experiment
+
+    loaded = load_experiment(file, overrides)
+    kind = loaded.raw["kind"]
+    if _COMMANDS[kind] != command:
+        raise UserError(
+            f"{file}: kind: `mlfd-tune {command}` does not take a {kind}; "
+            f"use `mlfd-tune {_COMMANDS[kind]} {file}`"
+        )
+    return loaded

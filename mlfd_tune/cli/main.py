@@ -9,16 +9,19 @@ from typing import Any
 import click
 
 from mlfd_tune import __version__
+from mlfd_tune.cli.artifacts import store
+from mlfd_tune.cli.doctor import doctor
 from mlfd_tune.cli.experiments import run, train
-from mlfd_tune.cli.inspection import data, doctor, models, store
+from mlfd_tune.cli.inspection import data, models
+from mlfd_tune.cli.options import Group
 from mlfd_tune.cli.results import export, leaderboard, ui
 from mlfd_tune.core.errors import UserError
 
 __all__ = ["main"]
 
 
-class _Group(click.Group):
-    """A command group that shows a user's mistake in plain lines and exits with 2."""
+class _Main(Group):
+    """The command itself, which shows a user's mistake in plain lines and exits with 2."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -29,10 +32,13 @@ class _Group(click.Group):
             sys.exit(2)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mlfd-tune")
 def main() -> None:
-    """Sweeps, ablations and leaderboards for Multi-Level Feature Distillation."""
+    """Sweeps, ablations and leaderboards for Multi-Level Feature Distillation.
+
+    Bad input gives one line for each problem and exit code 2.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
 

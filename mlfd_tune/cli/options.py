@@ -1,21 +1,49 @@
-"""Options that several commands have, and how tables and JSON are printed."""
+"""What several commands share: options, groups, errors about a file, tables and JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["as_json", "console", "print_json", "print_table", "store_path", "tracking_uri"]
+from mlfd_tune.core.errors import UserError, allowed_values
+
+__all__ = [
+    "Group",
+    "as_json",
+    "console",
+    "examples",
+    "print_json",
+    "print_table",
+    "problems_in",
+    "store_path",
+    "tracking_uri",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_STORE = ".mlfd/store"
 DEFAULT_URI = "sqlite:///mlflow.db"
+
+
+class Group(click.Group):
+    """A group of commands that says which there are when it is given another."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` begin with."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            known = allowed_values(name, self.list_commands(ctx))
+            ctx.fail(f"unknown command {name!r} {known}")
+        return super().resolve_command(ctx, args)
 
 
 def as_json(command: Command) -> Command:
@@ -41,9 +69,31 @@ def tracking_uri(command: Command) -> Command:
     )(command)
 
 
-def console() -> Console:
-    """Return the console that commands print to."""
-    return Console()
+def examples(*lines: str) -> str:
+    """Return the end of a help text that shows command lines."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+@contextmanager
+def problems_in(file: Path) -> Iterator[None]:
+    """Name the file in the user errors that are raised inside the block."""
+    try:
+        yield
+    except UserError as error:
+        named = (
+            problem if problem.startswith(("--", f"{file}: ")) else f"{file}: {problem}"
+            for problem in error.problems
+        )
+        raise UserError(*named) from None
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return the console that commands print to.
+
+    Args:
+        stderr: For what must not mix with JSON on the standard output.
+    """
+    return Console(stderr=stderr)
 
 
 def print_json(value: Any) -> None:

@@ -6,50 +6,67 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mlfd_tune.cli.options import print_json
+from mlfd_tune.cli.checks import check_inputs
+from mlfd_tune.cli.options import console, print_json, problems_in
 from mlfd_tune.config import Loaded, TrainConfig, pipeline_settings
-from mlfd_tune.core.errors import UserError
-from mlfd_tune.core.pipeline import Pipeline, check_settings
+from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline, check_settings
 from mlfd_tune.core.store import Artifact, Stage, Store, walk
 
 __all__ = ["train_one"]
 
 
-def train_one(
-    loaded: Loaded, config: TrainConfig, device: str | None, out: Console, json_: bool
-) -> None:
+def train_one(loaded: Loaded, device: str | None, json_: bool) -> None:
     """Train the student of a configuration and print its metrics.
 
     Raises:
-        UserError: Bad settings or device.
+        UserError: Bad settings, datasets or device.
     """
-    settings = pipeline_settings(config)
-    check_settings(settings)
+    config = loaded.config
+    assert isinstance(config, TrainConfig)
     device = _device(device)
-    store = Store(config.store.path, config.store.max_bytes)
-    pipeline = Pipeline(settings)
-    student = pipeline.student(config.target)
-    reused = [stage for stage in walk([student]) if store.has(stage)]
-    artifact = _with_progress(store, list(walk([student])), device, out)
+    with problems_in(loaded.path):
+        settings = pipeline_settings(config)
+        check_settings(settings)
+        store, catalogue = Store(config.store.path, config.store.max_bytes), DatasetCatalogue()
+        check_inputs(config, catalogue, store)
+        student = Pipeline(settings, catalogue).student(config.target)
+        stages = list(walk([student]))
+        todo = [stage for stage in stages if not store.has(stage)]
+        needed = sum(stage.estimate_bytes() for stage in todo)
+        store.require_space(needed, "the student and what it needs")
+        artifact = _with_progress(store, todo, student, device, console(stderr=json_))
     metrics = dict(artifact.manifest.metrics)
-    if json_:
-        print_json({"key": artifact.key, "path": str(artifact.path), "metrics": metrics})
-        return
-    out.print(f"{student.label}: val/acc1 {metrics['val/acc1']:.2f}, {len(reused)} stages reused")
-    out.print(f"weights: {artifact.path / 'model.safetensors'}", soft_wrap=True, highlight=False)
     expected = config.provenance.expected.get("val/acc1") if config.provenance else None
+    reused = len(stages) - len(todo)
+    if json_:
+        print_json(
+            {
+                "dataset": config.target,
+                "key": artifact.key,
+                "path": str(artifact.path),
+                "metrics": metrics,
+                "reused_stages": reused,
+                "expected": expected,
+                "reproduced": None if expected is None else metrics["val/acc1"] == expected,
+            }
+        )
+        return
+    out = console()
+    out.print(f"{student.label}: val/acc1 {metrics['val/acc1']:.2f}, {reused} stages reused")
+    out.print(f"weights: {artifact.path / 'model.safetensors'}", soft_wrap=True, highlight=False)
     if expected is not None:
         same = metrics["val/acc1"] == expected
         verdict = "reproduced exactly" if same else f"differs from the recorded {expected:.4f}"
         out.print(f"val/acc1 {metrics['val/acc1']:.4f}: {verdict}", highlight=False)
 
 
-def _with_progress(store: Store, stages: list[Stage], device: str, out: Console) -> Artifact:
+def _with_progress(
+    store: Store, todo: list[Stage], student: Stage, device: str, out: Console
+) -> Artifact:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeElapsedColumn(), console=out, transient=True) as bars:
-        for stage in stages:
-            if store.has(stage):
-                continue
+        for stage in todo:
             task = bars.add_task(stage.label, total=1.0, text="")
 
             def report(fraction: float, text: str, task: object = task) -> None:
@@ -57,14 +74,16 @@ def _with_progress(store: Store, stages: list[Stage], device: str, out: Console)
 
             store.get_or_compute(stage, device=device, progress=report)
             bars.update(task, completed=1.0)
-    return store.get_or_compute(stages[-1], device=device)
+    return store.get_or_compute(student, device=device)
 
 
 def _device(name: str | None) -> str:
+    usable = ["cpu"]
+    if torch.cuda.is_available():
+        usable += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+        return "cuda" if "cuda" in usable else "cpu"
+    if name not in usable:
+        known = allowed_values(name, usable)
+        raise UserError(f"--device {name}: there is no such device here {known}")
     return name

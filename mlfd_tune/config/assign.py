@@ -8,35 +8,39 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlfd_tune.config.messages import describe
+from mlfd_tune.config.messages import in_words
+from mlfd_tune.core.data.augmentation import PRESETS
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.models import LEVELS
 from mlfd_tune.core.settings import PipelineSettings
 
-__all__ = ["assign", "settings_for"]
+__all__ = ["assign", "chosen_for", "settings_for"]
 
 # Per-dataset tables, and the general section whose keys they override.
 _OVERRIDES = {"student": "students", "teacher": "teachers"}
 
+# Tables whose keys are themselves dotted.
+_TABLES = (("search", "space"), ("design", "factors"), ("design", "reference"))
 
-def assign(raw: dict[str, Any], key: str, value: Any) -> None:
+
+def assign(raw: dict[str, Any], key: str, value: Any) -> tuple[str, ...]:
     """Set a dotted key in nested mappings, making the mappings on the way.
 
-    A number in the way (``distillation.beta: 0.2``) gives place to a mapping.
+    A shorthand in the way is written out: with ``distillation.beta: 0.5``, setting
+    ``distillation.beta.embedding`` leaves the other levels at 0.5.
+
+    Returns:
+        The keys that lead to the value.
 
     Raises:
         UserError: The key has an empty part.
     """
-    parts = key.split(".")
-    if not all(parts):
-        raise UserError(f"{key!r} is not a dotted key such as distillation.alpha")
+    parts = _parts(raw, key)
     node = raw
     for part in parts[:-1]:
-        below = node.get(part)
-        if not isinstance(below, dict):
-            below = node[part] = {}
-        node = below
+        node = _open(node, part)
     node[parts[-1]] = copy.deepcopy(value)
+    return parts
 
 
 def settings_for(
@@ -55,36 +59,66 @@ def settings_for(
     Raises:
         UserError: The result is not a valid configuration; all problems at once.
     """
-    known = PipelineSettings.model_fields
-    chosen = copy.deepcopy({key: value for key, value in raw.items() if key in known})
-    for key, value in parameters.items():
-        _spread_beta(chosen, key)
-        assign(chosen, key, value)
-        section, _, rest = key.partition(".")
-        if section in _OVERRIDES:
-            table = chosen.get(_OVERRIDES[section]) or {}
-            for name in [target] if section == "student" else list(table):
-                _discard(table.get(name), rest)
+    chosen = chosen_for(raw, target, parameters)
     try:
         return PipelineSettings.model_validate(chosen)
     except ValidationError as error:
-        raise UserError(*describe(error, PipelineSettings, chosen)) from None
+        raise UserError(*map(str, in_words(error, PipelineSettings, chosen))) from None
 
 
-def _spread_beta(raw: dict[str, Any], key: str) -> None:
-    # `beta: 0.5` means 0.5 at every level; setting one level must leave the others at 0.5.
-    if not key.startswith("distillation.beta."):
-        return
-    section = raw.get("distillation")
-    if isinstance(section, dict) and isinstance(section.get("beta"), int | float):
-        section["beta"] = dict.fromkeys(LEVELS, section["beta"])
+def chosen_for(
+    raw: Mapping[str, Any], target: str, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what `settings_for` checks, before it is checked."""
+    known = PipelineSettings.model_fields
+    chosen = copy.deepcopy({key: value for key, value in raw.items() if key in known})
+    for key, value in parameters.items():
+        assign(chosen, key, value)
+        section, _, rest = key.partition(".")
+        if section in _OVERRIDES:
+            table = chosen.get(_OVERRIDES[section])
+            if isinstance(table, dict):
+                for name in [target] if section == "student" else list(table):
+                    _discard(table.get(name), rest.split("."))
+    return chosen
 
 
-def _discard(node: Any, key: str) -> None:
-    first, _, rest = key.partition(".")
+def _parts(raw: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    parts = tuple(key.split("."))
+    if not all(parts):
+        raise UserError(f"{key!r} is not a dotted key such as distillation.alpha")
+    if parts[:2] not in _TABLES or len(parts) == 2:
+        return parts
+    entry = ".".join(parts[2:])
+    section = raw.get(parts[0])
+    table = section.get(parts[1]) if isinstance(section, Mapping) else None
+    for known in table if isinstance(table, Mapping) else ():
+        if entry.startswith(f"{known}."):
+            return (*parts[:2], known, *entry[len(known) + 1 :].split("."))
+    return (*parts[:2], entry)
+
+
+def _open(node: dict[str, Any], part: str) -> dict[str, Any]:
+    """Return the mapping at `part`, putting one there where there is none."""
+    below = node.get(part)
+    if not isinstance(below, dict):
+        below = node[part] = _written_out(part, below)
+    return below
+
+
+def _written_out(part: str, shorthand: Any) -> dict[str, Any]:
+    if part == "beta" and isinstance(shorthand, int | float):
+        return dict.fromkeys(LEVELS, shorthand)
+    if part == "augment" and isinstance(shorthand, str):
+        return dict(PRESETS.get(shorthand, {}))
+    return {}
+
+
+def _discard(node: Any, parts: list[str]) -> None:
+    first, *rest = parts
     if not isinstance(node, dict) or first not in node:
         return
     if rest:
-        _discard(node[first], rest)
+        _discard(_open(node, first), rest)
     else:
         del node[first]

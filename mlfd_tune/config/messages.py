@@ -3,61 +3,97 @@
 from __future__ import annotations
 
 import types
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel, ValidationError
 
-from mlfd_tune.core.errors import allowed_values
+from mlfd_tune.core.errors import UserError, allowed_values
 
-__all__ = ["describe"]
+__all__ = ["ListedError", "Location", "Problem", "in_words"]
 
 Location = tuple[int | str, ...]
 
+# Per-dataset tables, and the general section whose keys are filled into each of their entries.
+_GENERAL = {"teachers": "teacher", "students": "student"}
 
-def describe(
-    error: ValidationError,
-    model: type[BaseModel],
-    raw: Any,
-    where: Callable[[Location], str] = lambda location: "",
-) -> list[str]:
-    """Return one line for each problem.
+_WORDS = {
+    "missing": "this key is needed",
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+}
+
+
+class ListedError(UserError, ValueError):
+    """Several problems that one validator found, to be shown as a line each."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a configuration.
+
+    Attributes:
+        location: The keys that lead to it.
+        text: What is wrong and what is allowed.
+    """
+
+    location: Location
+    text: str
+
+    @property
+    def key(self) -> str:
+        """The dotted key."""
+        return ".".join(str(part) for part in self.location)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text}" if self.location else self.text
+
+
+def in_words(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
+    """Return each problem once, where the user wrote it.
 
     Args:
         error: What pydantic raised.
         model: The schema that was validated against.
         raw: The input.
-        where: Returns the file that a key stands in.
     """
-    lines = []
-    for problem in error.errors():
-        location = _in_input(problem["loc"], raw)
-        key = ".".join(str(part) for part in location)
-        file = where(location)
-        message = _message(problem, model, location)
-        lines.append(": ".join(part for part in (file, key, message) if part))
-    return list(dict.fromkeys(lines))
+    found = []
+    for details in error.errors():
+        location = _where_written(details["loc"], raw)
+        for text in _texts(details, model, location):
+            found.append(_inside(Problem(location, text), raw))
+    return list(dict.fromkeys(found))
 
 
-def _message(problem: Any, model: type[BaseModel], location: Location) -> str:
-    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+def _texts(details: Any, model: type[BaseModel], location: Location) -> Iterable[str]:
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "value_error":
+        error = context["error"]
+        return error.problems if isinstance(error, UserError) else [str(error)]
     if kind == "extra_forbidden":
         fields = _fields_at(model, location[:-1])
-        return f"unknown key {allowed_values(str(location[-1]), fields)}"
-    if kind == "missing":
-        return "this key is needed"
+        return [f"unknown key {allowed_values(str(location[-1]), fields)}"]
     if kind == "literal_error":
         allowed = [part.strip(" '") for part in context["expected"].replace(" or ", ",").split(",")]
-        return f"unknown value {value!r} {allowed_values(str(value), allowed)}"
-    if kind == "value_error":
-        return str(context["error"])
+        return [f"unknown value {_short(value)} {allowed_values(str(value), allowed)}"]
     if kind == "search_space_kind":
-        return str(problem["msg"])
-    text = problem["msg"].replace("Input should be", "must be")
-    if not text.startswith("must be"):
-        text = text[0].lower() + text[1:]
-    return f"{text} (got {_short(value)})"
+        return [str(details["msg"])]
+    if kind == "missing":
+        return [_WORDS[kind]]
+    if kind == "too_short":
+        return [f"needs at least {context['min_length']} (got {_short(value)})"]
+    text = _WORDS.get(kind) or details["msg"].replace("Input should be", "must be")
+    return [f"{text[0].lower()}{text[1:]} (got {_short(value)})"]
 
 
 def _short(value: Any) -> str:
@@ -65,8 +101,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _in_input(location: Location, raw: Any) -> Location:
-    """Drop the parts of pydantic's location that name branches of unions, not keys."""
+def _where_written(location: Location, raw: Any) -> Location:
+    """Return the keys in the user's input for a location of pydantic's.
+
+    Drops the parts that name branches of unions. What was filled into each of `students` from
+    `student` is wrong in one place only.
+    """
+    general = _GENERAL.get(str(location[0])) if len(location) > 2 else None
+    if general and not _holds(raw, location):
+        above = (general, *location[2:])
+        location = above if _holds(raw, above) else location
     found: list[int | str] = []
     node = raw
     for number, part in enumerate(location):
@@ -83,10 +127,32 @@ def _in_input(location: Location, raw: Any) -> Location:
     return tuple(found)
 
 
+def _holds(node: Any, location: Location) -> bool:
+    for part in location:
+        in_mapping = isinstance(node, Mapping) and part in node
+        in_list = isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+        if not (in_mapping or in_list):
+            return False
+        node = node[part]
+    return True
+
+
+def _inside(problem: Problem, raw: Any) -> Problem:
+    """Move a key that a validator of a whole section named in its text into the location."""
+    key, colon, text = problem.text.partition(": ")
+    if colon:
+        first, _, rest = key.partition(".")
+        for parts in (key.split("."), [first, rest]):  # the keys of some tables have dots
+            inner = (*problem.location, *parts)
+            if _holds(raw, inner):
+                return Problem(inner, text)
+    return problem
+
+
 def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
     models = [model]
     for part in location:
-        below = []
+        below: list[type[BaseModel]] = []
         for candidate in models:
             field = candidate.model_fields.get(str(part))
             if field is not None:
@@ -97,11 +163,9 @@ def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
     return sorted({name for candidate in models for name in candidate.model_fields})
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Annotated, Union, types.UnionType, dict, tuple, list):
-        return [model for part in get_args(annotation) for model in _models_in(part)]
-    if isinstance(annotation, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else ()):
-        return _models_in(annotation.__value__)
-    return []
+        yield annotation
+    elif get_origin(annotation) in (Annotated, Union, types.UnionType, dict, tuple, list):
+        for part in get_args(annotation):
+            yield from _models_in(part)

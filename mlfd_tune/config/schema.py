@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from mlfd_tune.config.messages import ListedError
 from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.core.errors import allowed_values
 from mlfd_tune.core.settings import PipelineSettings
@@ -34,7 +35,7 @@ def parse_bytes(value: Any) -> Any:
     """Return a number of bytes from a number or from text such as ``20GB``."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([\d.]+)\s*([A-Za-z]*)\s*", value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
     if match is None or match[2].upper() not in _UNITS:
         raise ValueError(f"{value!r} is not a size (allowed: such as 500MB, 20GB, 1TB)")
     return int(float(match[1]) * _UNITS[match[2].upper()])
@@ -81,7 +82,7 @@ class ConfirmSettings(Spec):
 
 
 class ExperimentConfig(PipelineSettings):
-    """What sweeps and ablations share."""
+    """What sweeps, ablations and trainings share."""
 
     name: str | None = Field(
         None,
@@ -97,12 +98,20 @@ class ExperimentConfig(PipelineSettings):
     runs: str = Field("runs", description="Folder for studies, logs and what resuming needs.")
 
     @model_validator(mode="after")
-    def _targets_exist(self) -> ExperimentConfig:
-        for target in self.targets or ():
-            if target not in self.datasets:
-                raise ValueError(
-                    f"targets: unknown dataset {target!r} {allowed_values(target, self.datasets)}"
-                )
+    def _targets_are_datasets(self) -> ExperimentConfig:
+        targets = self.targets or ()
+        problems = [
+            f"targets: unknown dataset {target!r} {allowed_values(target, self.datasets)}"
+            for target in targets
+            if target not in self.datasets
+        ]
+        problems += [
+            f"targets: {target!r} stands twice"
+            for target in dict.fromkeys(targets)
+            if targets.count(target) > 1
+        ]
+        if problems:
+            raise ListedError(*problems)
         return self
 
     @property
@@ -114,7 +123,7 @@ class ExperimentConfig(PipelineSettings):
 class SweepConfig(ExperimentConfig):
     """A search per target dataset, then confirmation of the best on fresh seeds."""
 
-    kind: Literal["sweep"]
+    kind: Literal["sweep"] = Field(description="What the file is.")
     search: SearchSettings = Field(description="What is searched, and how.")
     confirm: ConfirmSettings = Field(ConfirmSettings(), description="Confirmation of the best.")
 
@@ -138,24 +147,29 @@ class DesignSettings(Spec):
 
     @model_validator(mode="after")
     def _factors_have_values(self) -> DesignSettings:
-        for key, values in self.factors.items():
-            if not values:
-                raise ValueError(f"factors.{key}: needs at least one value")
+        problems = [
+            f"factors.{key}: needs at least one value"
+            for key, values in self.factors.items()
+            if not values
+        ]
         for key, value in self.reference.items():
             if key not in self.factors:
-                raise ValueError(
-                    f"reference: {key!r} is not a factor {allowed_values(key, self.factors)}"
-                )
+                known = allowed_values(key, self.factors)
+                problems.append(f"reference.{key}: is not a factor {known}")
+                continue
             allowed = [_plain(item) for item in self.factors[key]]
             if self.kind == "grid" and _plain(value) not in allowed:
-                raise ValueError(f"reference.{key}: {value!r} is not among {allowed}")
+                shown = allowed_values(str(value), map(str, allowed))
+                problems.append(f"reference.{key}: {value!r} is not a value of the factor {shown}")
+        if problems:
+            raise ListedError(*problems)
         return self
 
 
 class AblationConfig(ExperimentConfig):
     """A designed comparison with paired seeds and no early stopping."""
 
-    kind: Literal["ablation"]
+    kind: Literal["ablation"] = Field(description="What the file is.")
     design: DesignSettings = Field(description="The arms.")
     seeds: int = Field(3, ge=1, description="Seeds of every arm, the same for all.")
     metric: Literal["val/acc1", "test/acc1"] = Field(
@@ -186,7 +200,7 @@ class Provenance(Spec):
 class TrainConfig(ExperimentConfig):
     """One student, such as an exported best configuration."""
 
-    kind: Literal["train"]
+    kind: Literal["train"] = Field(description="What the file is.")
     target: str = Field(description="The dataset of the student.")
     provenance: Provenance | None = Field(None, description="Written by `mlfd-tune export`.")
 

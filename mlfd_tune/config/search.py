@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mlfd_tune.config.distributions import FloatRange
+from mlfd_tune.config.messages import ListedError
 from mlfd_tune.config.space import SearchSpace
 from mlfd_tune.core.errors import allowed_values
 from mlfd_tune.core.spec import Spec
@@ -59,7 +60,7 @@ class SearchSettings(Spec):
                 f"first_points: {len(self.first_points)} points, but only {self.trials} trials"
             )
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ListedError(*problems)
         return self
 
     @model_validator(mode="after")

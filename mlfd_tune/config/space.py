@@ -25,6 +25,7 @@ from typing import Any
 from pydantic import ConfigDict, RootModel, model_validator
 
 from mlfd_tune.config.distributions import Choice, Distribution, FloatRange, IntRange, choice_text
+from mlfd_tune.config.messages import ListedError
 from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.models.levels import LEVELS, parse_levels
 
@@ -53,7 +54,7 @@ class SearchSpace(RootModel[dict[str, Distribution]]):
             except CycleError as error:
                 problems.append("conditions form a cycle: " + " -> ".join(error.args[1]))
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ListedError(*problems)
         return self
 
     def __contains__(self, key: str) -> bool:

@@ -57,6 +57,6 @@ class RandomStreams:
         For code that can only draw from the global state: timm's initialisation, dropout,
         stochastic depth. Covers the CPU and every CUDA device.
         """
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed_of(stream))
             yield

@@ -5,10 +5,11 @@ These are the keys that a search space or an ablation may vary, by their dotted 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from mlfd_tune.core.data import DatasetSpec
 from mlfd_tune.core.errors import UserError, allowed_values
@@ -179,16 +180,27 @@ class PipelineSettings(Spec):
             return value
         filled = dict(value)
         for one, many in (("teacher", "teachers"), ("student", "students")):
-            general, special = value.get(one) or {}, value.get(many) or {}
+            general, special = _as_mapping(value.get(one)), _as_mapping(value.get(many))
             if isinstance(general, Mapping) and isinstance(special, Mapping):
                 names = [
                     *value["datasets"],
                     *(name for name in special if name not in value["datasets"]),
                 ]
                 filled[many] = {
-                    name: deep_merge(general, special.get(name) or {}) for name in names
+                    name: deep_merge(general, _as_mapping(special.get(name))) for name in names
                 }
         return filled
+
+    @field_validator("datasets")
+    @classmethod
+    def _names_are_plain(cls, datasets: dict[str, DatasetSpec]) -> dict[str, DatasetSpec]:
+        # Names are part of the names of files, metrics and random streams.
+        for name in datasets:
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(
+                    f"{name!r} is no name for a dataset (allowed: letters, digits, '_', '-', '.')"
+                )
+        return datasets
 
     @model_validator(mode="after")
     def _overrides_name_datasets(self) -> PipelineSettings:
@@ -210,6 +222,13 @@ class PipelineSettings(Spec):
         """Return the seed of a dataset's student."""
         seed = self.students[dataset].seed
         return self.seed if seed is None else seed
+
+
+def _as_mapping(value: Any) -> Any:
+    """Return settings as what was set of them, nothing as no settings, and all else as it is."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    return {} if value is None else value
 
 
 def deep_merge(below: Mapping[str, Any], above: Any) -> Any:

@@ -12,9 +12,14 @@ __all__ = ["Spec", "canonical_json", "content_hash"]
 
 
 class Spec(BaseModel):
-    """A frozen settings model. Unknown keys are errors; equal settings have equal hashes."""
+    """A frozen settings model. Unknown keys and numbers that are not finite are errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    Equal settings have equal hashes.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 def canonical_json(value: Any) -> str:
@@ -43,4 +48,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(_plain(item) for item in value)
+    if isinstance(value, float):
+        return value + 0.0  # -0.0 equals 0.0, and becomes it
     return value

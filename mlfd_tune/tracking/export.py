@@ -73,7 +73,8 @@ def export_best(
     Raises:
         UserError: There is nothing to export.
     """
-    rows = leaderboard(uri, experiment, dataset=dataset)
+    # Of all runs: a later one without confirmation must not hide an earlier one with it.
+    rows = leaderboard(uri, experiment, dataset=dataset, all_runs=True)
     best = best_rows(rows)
     if not best:
         raise UserError(f"{experiment}: no finished run to export")

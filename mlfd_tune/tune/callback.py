@@ -87,11 +87,4 @@ class ExperimentCallback(Callback):  # type: ignore[misc]
         request = TrialRequestConfig.read(trial.config)
         self.log.end_trial(request, RUN_STATUS[outcome], result, reason)
         self.ended(request)
-        self.progress.trial_ended(
-            request.id,
-            request.dataset,
-            outcome,
-            result.get("val/acc1"),
-            result.get("reused_epochs", 0),
-            result.get("epoch", 0),
-        )
+        self.progress.trial_ended(request.id, request.dataset, outcome, result)

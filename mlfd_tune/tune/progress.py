@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -31,6 +32,7 @@ class DatasetTally:
     best: float | None = None
     reused_epochs: int = 0
     epochs: int = 0
+    seconds_shared: float = 0.0
 
     @property
     def ended(self) -> int:
@@ -55,7 +57,7 @@ class Progress:
         self._stages_ended = 0
         self._moving: dict[str, tuple[Stage, float, str]] = {}
         self._tallies: dict[str, DatasetTally] = {}
-        self._running: dict[str, tuple[str, Mapping[str, object]]] = {}
+        self._running: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._phase_started = time.monotonic()
         self._last_plain = time.monotonic()
         self._live: Live | None = None
@@ -119,19 +121,13 @@ class Progress:
         """Show a trial that began."""
         self._running[trial] = (dataset, {})
 
-    def trial_result(self, trial: str, dataset: str, result: Mapping[str, object]) -> None:
+    def trial_result(self, trial: str, dataset: str, result: Mapping[str, Any]) -> None:
         """Show a trial's latest epoch."""
         self._running[trial] = (dataset, result)
         self._plain_line()
 
     def trial_ended(
-        self,
-        trial: str,
-        dataset: str,
-        outcome: Outcome,
-        value: float | None,
-        reused_epochs: int,
-        epochs: int,
+        self, trial: str, dataset: str, outcome: Outcome, result: Mapping[str, Any]
     ) -> None:
         """Count a trial that is over.
 
@@ -139,15 +135,15 @@ class Progress:
             trial: Its id.
             dataset: Its dataset.
             outcome: How it ended.
-            value: Its last validation accuracy, in percent.
-            reused_epochs: Epochs that were taken from the store.
-            epochs: Epochs it reported.
+            result: What it reported last; empty if nothing.
         """
         self._running.pop(trial, None)
         tally = self._tallies[dataset]
         tally.states[outcome] += 1
-        tally.reused_epochs += reused_epochs
-        tally.epochs += epochs
+        tally.reused_epochs += result.get("reused_epochs", 0)
+        tally.epochs += result.get("epoch", 0)
+        tally.seconds_shared += result.get("seconds_reused", 0.0)
+        value = result.get("val/acc1")
         if outcome == "complete" and value is not None:
             tally.best = value if tally.best is None else max(tally.best, value)
         self._plain_line()
@@ -163,8 +159,16 @@ class Progress:
         )
         epochs = sum(tally.epochs for tally in self._tallies.values())
         reused = sum(tally.reused_epochs for tally in self._tallies.values())
-        shared = f"; {reused} of {epochs} epochs taken from the store" if reused else ""
-        self.say(f"{self.title}: {counts or 'nothing to do'} in {took}{shared}")
+        replayed = f"; {reused} of {epochs} epochs taken from the store" if reused else ""
+        self.say(f"{self.title}: {counts or 'nothing to do'} in {took}{replayed}")
+        if self._seconds_shared:
+            worth = duration(self._seconds_shared)
+            self.say(f"  its trials read stages worth {worth} of computing, each computed once")
+
+    @property
+    def _seconds_shared(self) -> float:
+        """What the phase's trials would have spent on stages that they found in the store."""
+        return sum(tally.seconds_shared for tally in self._tallies.values())
 
     def _eta(self) -> str:
         planned = sum(tally.planned for tally in self._tallies.values())
@@ -216,8 +220,10 @@ class Progress:
                 "" if tally.best is None else f"{tally.best:.1f}",
                 f"{tally.reused_epochs}/{tally.epochs}",
             )
-        reused = f"{self.stages_reused} stages reused, {duration(self.seconds_saved)} saved"
-        table.caption = reused
+        table.caption = (
+            f"{self.stages_reused} stages reused, {duration(self.seconds_saved)} saved; "
+            f"trials read stages worth {duration(self._seconds_shared)}"
+        )
         table.caption_justify = "left"
         return table
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import yaml
 
 from mlfd_tune.config import Loaded, settings_for
-from mlfd_tune.core.settings import PipelineSettings
+from mlfd_tune.core.settings import Method, PipelineSettings
 from mlfd_tune.core.spec import content_hash
-from mlfd_tune.core.stages import DatasetStage, StudentStage
+from mlfd_tune.core.stages import DatasetStage, FeaturesStage, StudentStage
 from mlfd_tune.core.store import Artifact, Manifest, Stage, walk
 from mlfd_tune.tracking import RunRef, Tracker, vocabulary
 from mlfd_tune.tune.records import Outcome
@@ -45,6 +45,7 @@ class RunLog:
         self.loaded = loaded
         self.context = context
         self._stages: dict[str, str] = {}
+        self._open: set[str] = set()
 
     def open_parent(self, kind: Literal["sweep", "ablation"], run_id: str) -> None:
         """Start the experiment's own run, or go on in it."""
@@ -66,6 +67,12 @@ class RunLog:
     def close_parent(self, status: RunStatus, reason: str = "") -> None:
         """End the experiment's own run."""
         self.tracker.end_run(PARENT, status, reason or None)
+
+    def interrupt(self) -> None:
+        """End every open run as killed; a resumed run goes on in them."""
+        for local_id in [*self._open, PARENT]:
+            self.tracker.end_run(local_id, "KILLED", "interrupted; go on with --resume")
+        self._open.clear()
 
     def stage(self, stage: Stage, artifact: Artifact) -> str:
         """Log a stage's run, once per experiment, and return its local id."""
@@ -135,10 +142,11 @@ class RunLog:
             tags[vocabulary.ARM] = arm
         if baseline_of is not None:
             tags[vocabulary.BASELINE_OF] = baseline_of
-        params = dict(_flat(_summary(settings, request.dataset))) | dict(request.params)
+        params = dict(_flat(_summary(settings, request.dataset, method, seed)))
         self.tracker.start_run(
             request.id, _name(request, method, seed), parent=PARENT, tags=tags, params=params
         )
+        self._open.add(request.id)
         self.tracker.log_inputs(
             request.id,
             [
@@ -179,6 +187,7 @@ class RunLog:
             if "seconds_reused" in result:
                 links[vocabulary.SECONDS_REUSED] = f"{result['seconds_reused']:.1f}"
             self.tracker.set_tags(request.id, links)
+        self._open.discard(request.id)
         self.tracker.end_run(request.id, status, reason)
 
     def _log_history(self, local_id: str, manifest: Manifest) -> None:
@@ -212,19 +221,27 @@ def to_yaml(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _summary(settings: PipelineSettings, dataset: str) -> dict[str, Any]:
+def _summary(
+    settings: PipelineSettings, dataset: str, method: Method, seed: int
+) -> dict[str, Any]:
     """Return what a leaderboard may want to show or filter by; the rest is in config.yaml."""
     content = settings.model_dump(mode="json")
-    student = content["students"][dataset] | {"arch": settings.student_arch(dataset)}
-    return {
+    student = {"arch": settings.student_arch(dataset), "seed": seed}
+    levels = settings.joint_teacher.levels
+    summary: dict[str, Any] = {
         "seed": settings.seed,
         "image_size": settings.image_size,
-        "method": settings.method,
+        "method": method,
+        "student": content["students"][dataset] | student,
+    }
+    if method == "none":
+        return summary
+    # A coefficient of a level that is not fused has no part in the result.
+    beta = {level: settings.distillation.beta[level] for level in levels}
+    return summary | {
         "lineup": ",".join(f"{name}:{t.arch}" for name, t in settings.teachers.items()),
-        "student": student,
-        "joint_teacher": content["joint_teacher"]
-        | {"levels": ",".join(settings.joint_teacher.levels)},
-        "distillation": content["distillation"],
+        "joint_teacher": content["joint_teacher"] | {"levels": ",".join(levels)},
+        "distillation": content["distillation"] | {"beta": beta},
     }
 
 
@@ -236,12 +253,11 @@ def _name(request: TrialRequestConfig, method: str, seed: int) -> str:
 
 
 def _link(stage: Stage) -> str:
-    """Name a stage among those of one student: which kind, of which datasets, at which level."""
-    name = stage.label.replace(stage.stage_name, "", 1) if stage.dataset is None else stage.dataset
-    parts = [stage.stage_name, name]
-    if stage.stage_name == "features":
-        parts = [stage.stage_name, stage.label.removeprefix("features ")]
-    return ".".join(part.strip().replace(" -> ", "-for-").replace(" ", "_") for part in parts)
+    """Name a stage among those of one student."""
+    parts = [stage.stage_name, stage.dataset or "all"]
+    if isinstance(stage, FeaturesStage):
+        parts = [stage.stage_name, stage.teacher.dataset, stage.data.dataset, stage.spec.level]
+    return ".".join(parts)
 
 
 def _flat(node: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -82,7 +82,7 @@ class Experiment(ABC):
                 with progress:
                     self.execute(engine, stages, resumed=resume)
             except KeyboardInterrupt:
-                log.close_parent("KILLED", "interrupted; go on with --resume")
+                log.interrupt()
                 raise
             except BaseException as error:
                 log.close_parent(

@@ -275,7 +275,7 @@ def test_the_table_fits_100_columns_and_needs_no_colour(board: Board) -> None:
     assert max(map(len, lines)) <= 100
     winner = next(line for line in lines if "aaaa" in line)
     assert "confirmed" in winner
-    assert "+3.0 [0.5, 5.5]" in winner
+    assert "+3.0 ± 2.5" in winner
     assert "+1.5 ± 2.5" in winner
     assert "provisional" in next(line for line in lines if "cccc" in line)
 

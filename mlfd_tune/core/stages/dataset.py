@@ -7,6 +7,7 @@ from typing import Any
 
 from mlfd_tune.core.data import DatasetSpec, dataset_identity, load_dataset, pack
 from mlfd_tune.core.spec import Spec
+from mlfd_tune.core.stages.model_files import NPY_HEADER
 from mlfd_tune.core.store import Stage, StageContext, StageResult
 
 __all__ = ["DatasetStage", "PackSpec"]
@@ -48,13 +49,28 @@ class DatasetStage(Stage):
         return self.dataset_name
 
     @cached_property
+    def listing(self) -> tuple[dict[str, int], tuple[str, ...]]:
+        """Images per split, and the names of the classes."""
+        raw = load_dataset(self.source)
+        return {name: len(split) for name, split in raw.splits.items()}, raw.classes
+
+    @property
     def counts(self) -> dict[str, int]:
         """Images per split."""
-        return {name: len(split) for name, split in load_dataset(self.source).splits.items()}
+        return self.listing[0]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.listing[1])
 
     def estimate_bytes(self) -> int:
-        """Three bytes a pixel and eight a label."""
-        return sum(self.counts.values()) * (3 * self.spec.image_size**2 + 8)
+        """Three bytes a pixel and eight a label; the description is small beside them."""
+        counts, classes = self.listing
+        arrays = sum(counts.values()) * (3 * self.spec.image_size**2 + 8)
+        # Escaped, a character of a class name takes at most 6 bytes.
+        description = 1024 + sum(8 + 6 * len(name) for name in classes)
+        return arrays + 2 * len(counts) * NPY_HEADER + description
 
     def run(self, context: StageContext) -> StageResult:
         """Decode, resize and write every split."""

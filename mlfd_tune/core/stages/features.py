@@ -18,7 +18,7 @@ from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.images import EVALUATION_BATCH, ImageBatches
-from mlfd_tune.core.stages.model_files import load_description
+from mlfd_tune.core.stages.model_files import NPY_HEADER, load_description
 from mlfd_tune.core.stages.teacher import TeacherStage, load_backbone
 from mlfd_tune.core.store import Stage, StageContext, StageResult
 
@@ -75,7 +75,8 @@ class FeaturesStage(Stage):
 
     def estimate_bytes(self) -> int:
         """Two bytes a value for every training and validation image."""
-        return 2 * math.prod(self.shape) * sum(self.data.counts[split] for split in FEATURE_SPLITS)
+        images = sum(self.data.counts[split] for split in FEATURE_SPLITS)
+        return 2 * math.prod(self.shape) * images + len(FEATURE_SPLITS) * NPY_HEADER
 
     def run(self, context: StageContext) -> StageResult:
         """Run the teacher over clean images in large batches."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,8 +18,16 @@ from mlfd_tune.core.metrics import AccuracyMeter
 from mlfd_tune.core.models import JointTeacher, fusion_depth, joint_out_shapes
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.spec import Spec
+from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.features import FeaturesStage
-from mlfd_tune.core.stages.model_files import load_description, load_weights, save_model
+from mlfd_tune.core.stages.model_files import (
+    load_description,
+    load_weights,
+    model_bytes,
+    save_model,
+    without_draws,
+    without_memory,
+)
 from mlfd_tune.core.stages.teacher import TeacherStage
 from mlfd_tune.core.stages.training_stage import TrainingStage
 from mlfd_tune.core.store import Artifact, Stage
@@ -143,6 +151,8 @@ class FusionTask:
 class JointTeacherStage(TrainingStage):
     """Trains a joint teacher on cached features.
 
+    The order of teachers and datasets does not matter: both are taken by name.
+
     Args:
         teachers: The frozen teachers that are fused.
         features: Their features at the finest fused level, by (teacher, dataset) name.
@@ -164,10 +174,10 @@ class JointTeacherStage(TrainingStage):
         train: TrainSpec,
         seed: int,
     ) -> None:
-        self.teachers = tuple(teacher.dataset for teacher in teachers)
+        self.teachers = tuple(sorted(teacher.dataset for teacher in teachers))
         self.features = features
         self.spec = JointTeacherSpec(
-            fusion=fusion, datasets=tuple(datasets), train=train, seed=seed
+            fusion=fusion, datasets=tuple(sorted(datasets)), train=train, seed=seed
         )
 
     @cached_property
@@ -176,7 +186,7 @@ class JointTeacherStage(TrainingStage):
         for dataset in self.spec.datasets:
             for teacher in self.teachers:
                 stages[features_name(teacher, dataset)] = self.features[teacher, dataset]
-            stages[f"dataset/{dataset}"] = self.features[self.teachers[0], dataset].data
+            stages[f"dataset/{dataset}"] = self.data(dataset)
         return stages
 
     @property
@@ -208,24 +218,21 @@ class JointTeacherStage(TrainingStage):
             fusion.levels, fusion.channels, self.in_shapes, fusion.width, fusion.adaptor
         )
 
+    def data(self, dataset: str) -> DatasetStage:
+        """Return the stage that packs one of the datasets it learns."""
+        return self.features[self.teachers[0], dataset].data
+
+    def estimate_bytes(self) -> int:
+        """The weights of adaptors, trunk and heads."""
+        with without_memory():
+            model = JointTeacher(**self._description())
+        return model_bytes(model, names=len(self.teachers) + len(self.spec.datasets))
+
     def trainer(self, inputs: Mapping[str, Artifact], device: torch.device) -> Trainer:  # noqa: D102
-        spec, fusion = self.spec, self.spec.fusion
+        spec = self.spec
         streams = RandomStreams(spec.seed, "joint_teacher", "+".join(spec.datasets))
-        num_classes = {
-            name: PackedDataset(inputs[f"dataset/{name}"].path).num_classes
-            for name in spec.datasets
-        }
         with streams.as_global("init"):
-            model = JointTeacher(
-                levels=fusion.levels,
-                in_shapes=self.in_shapes,
-                out_shapes=self.out_shapes,
-                num_classes=num_classes,
-                adaptor=fusion.adaptor,
-                width=fusion.width,
-                dropout=fusion.dropout,
-                norm=fusion.norm,
-            ).to(device)
+            model = JointTeacher(**self._description()).to(device)
         cached = {
             split: {
                 name: CachedFeatures(inputs, self.teachers, name, split) for name in spec.datasets
@@ -237,17 +244,21 @@ class JointTeacherStage(TrainingStage):
 
     def save(self, trainer: Trainer, out: Path) -> None:  # noqa: D102
         assert isinstance(trainer.task, FusionTask)
-        about = {
-            "levels": list(self.spec.fusion.levels),
-            "in_shapes": {name: list(shape) for name, shape in self.in_shapes.items()},
-            "out_shapes": {name: list(shape) for name, shape in self.out_shapes.items()},
-            "num_classes": trainer.task.model.num_classes,
-            "adaptor": self.spec.fusion.adaptor,
-            "width": self.spec.fusion.width,
-            "dropout": self.spec.fusion.dropout,
-            "norm": self.spec.fusion.norm,
+        save_model(trainer.task.model, self._description(), out)
+
+    def _description(self) -> dict[str, Any]:
+        """Return what makes the network, for `JointTeacher` and for the file beside the weights."""
+        fusion = self.spec.fusion
+        return {
+            "levels": fusion.levels,
+            "in_shapes": self.in_shapes,
+            "out_shapes": self.out_shapes,
+            "num_classes": {name: self.data(name).num_classes for name in self.spec.datasets},
+            "adaptor": fusion.adaptor,
+            "width": fusion.width,
+            "dropout": fusion.dropout,
+            "norm": fusion.norm,
         }
-        save_model(trainer.task.model, about, out)
 
 
 def features_name(teacher: str, dataset: str) -> str:
@@ -261,6 +272,7 @@ def load_joint_teacher(path: Path, device: torch.device) -> JointTeacher:
     for shapes in ("in_shapes", "out_shapes"):
         about[shapes] = {name: tuple(shape) for name, shape in about[shapes].items()}
     about["levels"] = tuple(about["levels"])
-    model = JointTeacher(**about)
+    with without_draws():
+        model = JointTeacher(**about)
     load_weights(model, path)
     return model.to(device).eval()

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from mlfd_tune.core.data import PackedDataset
 from mlfd_tune.core.losses import LossTerms, cross_entropy_terms, distillation_loss
 from mlfd_tune.core.models import Backbone, StudentAdaptors
+from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.images import ImageBatches, evaluate_classifier
 from mlfd_tune.core.stages.model_files import save_model
 from mlfd_tune.core.stages.targets import TargetsStage, level_file
-from mlfd_tune.core.stages.teacher import build_backbone, describe_backbone
+from mlfd_tune.core.stages.teacher import backbone_bytes, build_backbone, describe_backbone
 from mlfd_tune.core.stages.training_stage import TrainingStage
 from mlfd_tune.core.store import Artifact, Stage
 from mlfd_tune.core.target_norm import TargetNorm
@@ -197,6 +198,10 @@ class StudentStage(TrainingStage):
     def epochs(self) -> int:  # noqa: D102
         return self.spec.train.epochs
 
+    def estimate_bytes(self) -> int:
+        """The student's weights; adaptors are not kept."""
+        return backbone_bytes(self.spec.arch, self.data.num_classes, self.data.spec.image_size)
+
     def trainer(self, inputs: Mapping[str, Artifact], device: torch.device) -> Trainer:  # noqa: D102
         spec = self.spec
         packed = PackedDataset(inputs["dataset"].path)
@@ -205,7 +210,9 @@ class StudentStage(TrainingStage):
         if spec.distillation is None:
             return Trainer(BaselineTask(student, packed, spec.train), spec.train, streams, device)
         levels = tuple(spec.distillation.beta)
-        targets = TargetsView(inputs["targets"].path, spec.distillation.target_norm, levels, device)
+        with fixed_threads(spec.train.threads):  # fitting the norm sums over the targets
+            norm = spec.distillation.target_norm
+            targets = TargetsView(inputs["targets"].path, norm, levels, device)
         with streams.as_global("init/adaptors"):
             adaptors = StudentAdaptors(
                 {level: student.level_shapes[level] for level in levels},

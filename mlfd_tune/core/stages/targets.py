@@ -19,6 +19,7 @@ from mlfd_tune.core.stages.joint_teacher import (
     features_name,
     load_joint_teacher,
 )
+from mlfd_tune.core.stages.model_files import NPY_HEADER
 from mlfd_tune.core.store import Stage, StageContext, StageResult
 
 __all__ = ["TargetsSpec", "TargetsStage", "level_file"]
@@ -66,10 +67,11 @@ class TargetsStage(Stage):
         return self.spec.dataset
 
     def estimate_bytes(self) -> int:
-        """Two bytes a value at every fused level, for every training image."""
-        data = self.joint_teacher.features[self.joint_teacher.teachers[0], self.spec.dataset].data
-        values = sum(math.prod(shape) for shape in self.joint_teacher.out_shapes.values())
-        return 2 * values * data.counts["train"]
+        """For every training image two bytes a value at every fused level, and four a logit."""
+        data, shapes = self.joint_teacher.data(self.spec.dataset), self.joint_teacher.out_shapes
+        values = sum(math.prod(shape) for shape in shapes.values())
+        per_image = 2 * values + 4 * data.num_classes
+        return per_image * data.counts["train"] + (len(shapes) + 1) * NPY_HEADER
 
     def run(self, context: StageContext) -> StageResult:
         """Fuse the cached features and keep logits and maps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -16,12 +16,26 @@ from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.images import ImageBatches, evaluate_classifier
-from mlfd_tune.core.stages.model_files import load_description, load_weights, save_model
+from mlfd_tune.core.stages.model_files import (
+    load_description,
+    load_weights,
+    model_bytes,
+    save_model,
+    without_draws,
+    without_memory,
+)
 from mlfd_tune.core.stages.training_stage import TrainingStage
 from mlfd_tune.core.store import Artifact, Stage
 from mlfd_tune.core.training import Trainer, TrainSpec
 
-__all__ = ["TeacherSpec", "TeacherStage", "build_backbone", "describe_backbone", "load_backbone"]
+__all__ = [
+    "TeacherSpec",
+    "TeacherStage",
+    "backbone_bytes",
+    "build_backbone",
+    "describe_backbone",
+    "load_backbone",
+]
 
 
 class TeacherSpec(Spec):
@@ -86,6 +100,10 @@ class TeacherStage(TrainingStage):
     def epochs(self) -> int:  # noqa: D102
         return self.spec.train.epochs
 
+    def estimate_bytes(self) -> int:
+        """The network's weights."""
+        return backbone_bytes(self.spec.arch, self.data.num_classes, self.data.spec.image_size)
+
     def trainer(self, inputs: Mapping[str, Artifact], device: torch.device) -> Trainer:  # noqa: D102
         packed = PackedDataset(inputs["dataset"].path)
         streams = RandomStreams(self.spec.seed, "teacher", self.spec.dataset)
@@ -113,6 +131,13 @@ def build_backbone(
         )
 
 
+@cache
+def backbone_bytes(arch: str, num_classes: int, image_size: int) -> int:
+    """Return a bound on the bytes a trained network takes on disk."""
+    with without_memory():
+        return model_bytes(Backbone(arch, num_classes, image_size), names=num_classes)
+
+
 def describe_backbone(arch: str, batches: ImageBatches) -> dict[str, object]:
     """Return what `load_backbone` needs beside the weights."""
     return {
@@ -128,6 +153,7 @@ def describe_backbone(arch: str, batches: ImageBatches) -> dict[str, object]:
 def load_backbone(path: Path, device: torch.device) -> Backbone:
     """Return the trained network in an artifact's folder, in evaluation mode."""
     about = load_description(path)
-    model = Backbone(about["arch"], about["num_classes"], about["image_size"])
+    with without_draws():
+        model = Backbone(about["arch"], about["num_classes"], about["image_size"])
     load_weights(model, path)
     return model.to(device).eval()

@@ -49,7 +49,7 @@ class Manifest(BaseModel):
         metrics: Final metrics, such as ``val/acc1`` in percent.
         history: One dict of metrics per epoch.
         files: Every file with size in bytes and sha256.
-        seconds: Wall time spent computing it, over all attempts.
+        seconds: Wall time spent computing it, over all attempts but those that were killed.
         created: Unix time in seconds.
         versions: Library versions it was computed with.
     """

@@ -2,8 +2,9 @@
 
 `flock` does not cross every network filesystem and tells a waiter nothing about the owner. Here the
 lock is a file made with O_EXCL that names its owner; the owner touches it every few seconds. A lock
-whose owner is dead (same host: the process is gone; another host: no heartbeat for a while, by the
-waiter's own clock, so clocks need not agree) is taken over.
+whose owner is dead is taken over: at once where the owner ran on this host and its process is gone,
+else after a while without a heartbeat, by the waiter's own clock, so that clocks need not agree. An
+owner that is seen to live on this host keeps its lock, however long its heartbeat is held up.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import psutil
 from filelock import FileLock
@@ -41,12 +43,29 @@ class LockOwner:
 
     def is_dead(self) -> bool:
         """Tell whether the owner is certainly gone. Only knowable on the owner's own host."""
+        return self._fate() == "dead"
+
+    def is_alive(self) -> bool:
+        """Tell whether the owner certainly lives. Only knowable on the owner's own host."""
+        return self._fate() == "alive"
+
+    def _fate(self) -> Literal["alive", "dead", "unknown"]:
         if self.host != _host():
-            return False
+            return "unknown"
         try:
-            return bool(abs(psutil.Process(self.pid).create_time() - self.started) > 1.0)
+            process = psutil.Process(self.pid)
+            # A killed process that nobody waits for, as in a container without an init, stays on
+            # as a zombie.
+            if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return "dead"
+            started = process.create_time()
         except psutil.NoSuchProcess:
-            return True
+            return "dead"
+        except psutil.AccessDenied:
+            return "unknown"
+        # Another start time: the process id was given out again, or the system clock was set,
+        # which moves all start times. The heartbeat tells which.
+        return "alive" if abs(started - self.started) < 1.0 else "unknown"
 
 
 class HeartbeatLock:
@@ -54,7 +73,8 @@ class HeartbeatLock:
 
     Args:
         path: The lock file.
-        dead_after: Seconds without a heartbeat after which an owner on another host is given up.
+        dead_after: Seconds without a heartbeat after which an owner that cannot be looked at, such
+            as one on another host, is given up.
     """
 
     def __init__(self, path: Path, dead_after: float = DEAD_AFTER_S) -> None:
@@ -83,7 +103,7 @@ class HeartbeatLock:
             owner, beat, now = read_owner(self.path), _mtime(self.path), time.monotonic()
             if beat != last_beat:
                 last_beat, seen_at = beat, now
-            if (owner is not None and owner.is_dead()) or now - seen_at > self.dead_after:
+            if self._is_abandoned(owner, silent_s=now - seen_at):
                 self._remove_dead(owner, beat)
                 continue
             if on_wait is not None and now - told_at >= 1.0:
@@ -112,6 +132,12 @@ class HeartbeatLock:
         self._stop = threading.Event()
         return True
 
+    def _is_abandoned(self, owner: LockOwner | None, silent_s: float) -> bool:
+        if owner is not None and owner.is_dead():
+            return True
+        alive = owner is not None and owner.is_alive()
+        return silent_s > self.dead_after and not alive
+
     def _remove_dead(self, owner: LockOwner | None, beat: float | None) -> None:
         with self._guard:
             # Another waiter may have taken it over since we looked.
@@ -121,6 +147,9 @@ class HeartbeatLock:
     def _beat(self) -> None:
         stop = self._stop
         while not stop.wait(HEARTBEAT_S):
+            owner = read_owner(self.path)
+            if owner is not None and owner.token != self._token:
+                return  # taken over: a beat would keep the new owner's lock alive after its death
             with contextlib.suppress(OSError):
                 os.utime(self.path)
 
@@ -142,12 +171,13 @@ def _mtime(path: Path) -> float | None:
 
 @cache
 def _host() -> str:
-    # Process ids mean something only inside one pid namespace: containers may share a host name.
-    try:
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        namespace = ""
-    return f"{platform.node()} {namespace}".strip()
+    # Process ids mean something only inside one pid namespace of one boot of one machine, and
+    # machines or containers may share a host name.
+    identity = [platform.node()]
+    with contextlib.suppress(OSError):
+        identity.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        identity.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(identity)
 
 
 @cache

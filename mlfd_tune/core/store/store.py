@@ -10,6 +10,7 @@ Layout below the store's root::
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -44,16 +45,19 @@ class Store:
     """A folder of artifacts, named by the hash of all that went into them.
 
     Args:
-        root: The folder; made when absent. May be on a shared filesystem.
+        root: The folder; made when something is computed. May be on a shared filesystem.
         max_bytes: Published artifacts may take this much; None for no limit.
+
+    Raises:
+        UserError: The folder cannot be made.
     """
 
     def __init__(self, root: Path | str, max_bytes: int | None = None) -> None:
         self.root = Path(root).absolute()
         self.max_bytes = max_bytes
         self._verified: set[str] = set()
-        for folder in ("artifacts", "work", "locks"):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        # Nothing is made before something is computed: a mistyped file leaves no folders behind.
+        self._require_place()
 
     def __getstate__(self) -> dict[str, object]:
         return {"root": self.root, "max_bytes": self.max_bytes, "_verified": set()}
@@ -77,19 +81,13 @@ class Store:
         aside under ``damaged/`` with a warning.
         """
         path = self.artifact_path(stage)
-        try:
-            artifact = Artifact.open(path)
-        except OSError:
+        if not path.exists():
             return None
-        except ValueError:
-            self._set_aside(path, "its manifest cannot be read")
+        artifact, damage = self._read(path, stage.key)
+        if artifact is None:
+            self._set_aside(path, damage)
             return None
-        if artifact.key not in self._verified:
-            damage = artifact.damage()
-            if damage:
-                self._set_aside(path, damage)
-                return None
-            self._verified.add(artifact.key)
+        with contextlib.suppress(OSError):  # a store that may only be read is still of use
             os.utime(path)  # when it was last used, for garbage collection
         return artifact
 
@@ -139,8 +137,11 @@ class Store:
 
     def used_bytes(self) -> int:
         """Return the size of all published artifacts in bytes."""
-        manifests = self.root.glob("artifacts/*/*/manifest.json")
-        return sum(Artifact.open(manifest.parent).manifest.bytes for manifest in manifests)
+        total = 0
+        for path in self.root.glob("artifacts/*/*"):
+            with contextlib.suppress(OSError, ValueError):  # removed meanwhile, or damaged
+                total += Artifact.open(path).manifest.bytes
+        return total
 
     def require_space(self, needed: int, what: str) -> None:
         """Raise when `needed` more bytes would exceed the budget.
@@ -157,6 +158,36 @@ class Store:
                 f"{_size(used)} of {_size(self.max_bytes)} are used in {self.root}; raise "
                 "store.max_bytes or free space with `mlfd-tune store gc`"
             )
+
+    def _require_place(self) -> None:
+        existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not existing.is_dir():
+            reason = f"{existing} is a file"
+        elif existing != self.root and not os.access(existing, os.W_OK):
+            reason = f"{existing} cannot be written to"
+        else:
+            return
+        raise UserError(
+            f"store.path: cannot make {self.root}: {reason} (allowed: a folder that can be "
+            "written to)"
+        )
+
+    def _read(self, path: Path, key: str) -> tuple[Artifact | None, str]:
+        """Return the artifact in `path`, or None and what is wrong with it."""
+        try:
+            artifact = Artifact.open(path)
+        except FileNotFoundError:
+            return None, "it has no manifest"
+        except ValueError:
+            return None, "its manifest cannot be read"
+        if artifact.key != key:
+            return None, f"its manifest is that of {artifact.key[:12]}"
+        if key not in self._verified:
+            damage = artifact.damage()
+            if damage:
+                return None, damage
+            self._verified.add(key)
+        return artifact, ""
 
     def _set_aside(self, path: Path, reason: str) -> None:
         damaged = self.root / "damaged" / f"{path.parent.name}-{path.name}-{uuid.uuid4().hex[:8]}"
@@ -225,6 +256,7 @@ class Claim:
             UserError: The artifact does not fit into the store's budget.
             RuntimeError: The lock was lost to another process.
         """
+        self._require_lock()  # without it the folder is another's
         out, stage = self.work / "out", self.stage
         files = describe_files(out)
         manifest = Manifest(
@@ -244,8 +276,7 @@ class Claim:
         )
         self.store.require_space(manifest.bytes, stage.label)
         write_manifest(out, manifest)
-        if not self._lock.held:
-            raise RuntimeError(f"lost the lock on {stage.label} while computing it")
+        self._require_lock()
         target = self.store.artifact_path(stage)
         target.parent.mkdir(parents=True, exist_ok=True)
         out.rename(target)
@@ -255,12 +286,18 @@ class Claim:
         return self.artifact
 
     def release(self) -> None:
-        """Let others compute the stage; what is in `work` stays for them."""
-        if self.artifact is None and self.work.is_dir():
+        """Let others compute the stage; the checkpoints in `work` stay for them."""
+        # Without the lock the folder is another's.
+        if self.artifact is None and self.work.is_dir() and self._lock.held:
+            shutil.rmtree(self.work / "out", ignore_errors=True)
             # Time spent before an interruption counts when the stage is published in the end.
             spent = json.dumps(self._seconds_spent()).encode()
             write_atomically(self.work / _SPENT, spent)
         self._lock.release()
+
+    def _require_lock(self) -> None:
+        if not self._lock.held:
+            raise RuntimeError(f"lost the lock on {self.stage.label} while computing it")
 
     def _seconds_spent(self) -> float:
         try:

@@ -1,0 +1,91 @@
+"""What `run` does: checks, the plan, the run itself, and what came out of it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from mlfd_tune.ablation import Ablation, ablation_tables, comparison_rows
+from mlfd_tune.cli.checks import check_inputs
+from mlfd_tune.cli.options import console, print_json, problems_in
+from mlfd_tune.config import AblationConfig, Loaded
+from mlfd_tune.tracking import leaderboard, rich_tables
+from mlfd_tune.tune import Experiment, Progress, Sweep
+from mlfd_tune.tune.dry_run import describe_plan, print_plan
+
+__all__ = ["run_experiment", "show_plan"]
+
+_KINDS: dict[str, type[Experiment]] = {"sweep": Sweep, "ablation": Ablation}
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def show_plan(loaded: Loaded, json_: bool) -> None:
+    """Print what a run would do, having checked all that a run checks.
+
+    Raises:
+        UserError: Bad input, each line with the file's name.
+    """
+    with problems_in(loaded.path):
+        experiment = _checked(loaded)
+        plan = describe_plan(experiment)
+        experiment.context.store.require_space(plan.bytes_needed, "the shared stages")
+    print_json(plan.as_json()) if json_ else print_plan(plan, console())
+
+
+def run_experiment(loaded: Loaded, overrides: Sequence[str], *, resume: bool, json_: bool) -> None:
+    """Run an experiment and print what came out, read back from MLflow.
+
+    Args:
+        loaded: The experiment file.
+        overrides: What was given with ``--set``, for the hint on how to go on.
+        resume: Go on with the latest unfinished run.
+        json_: Print the result as JSON.
+
+    Raises:
+        UserError: Bad input, each line with the file's name.
+    """
+    with problems_in(loaded.path):
+        experiment = _checked(loaded)
+        try:
+            folder = experiment.run(Progress(console(stderr=json_)), resume=resume)
+        except KeyboardInterrupt:
+            again = ["mlfd-tune", "run", str(loaded.path)]
+            again += [part for text in overrides for part in ("--set", text)]
+            click.echo(f"interrupted; go on with: {shlex.join([*again, '--resume'])}", err=True)
+            sys.exit(_INTERRUPTED)
+    if json_:
+        rows = _rows(loaded, folder.id)
+        print_json({"experiment": loaded.name, "run": folder.id, "rows": rows})
+    else:
+        _print_result(loaded, folder.id)
+
+
+def _checked(loaded: Loaded) -> Experiment:
+    experiment = _KINDS[loaded.raw["kind"]].of(loaded)
+    check_inputs(loaded.config, experiment.context.catalogue, experiment.context.store)
+    return experiment
+
+
+def _rows(loaded: Loaded, run_id: str) -> list[dict[str, Any]]:
+    uri, config = loaded.config.tracking.uri, loaded.config
+    if isinstance(config, AblationConfig):
+        return [asdict(row) for row in comparison_rows(uri, loaded.name, config, run_id)]
+    return [row.as_json() for row in leaderboard(uri, loaded.name)]
+
+
+def _print_result(loaded: Loaded, run_id: str) -> None:
+    uri, config, out = loaded.config.tracking.uri, loaded.config, console()
+    if isinstance(config, AblationConfig):
+        rows = comparison_rows(uri, loaded.name, config, run_id)
+        out.print(*ablation_tables(rows, config.metric), sep="")
+    else:
+        out.print(*rich_tables(leaderboard(uri, loaded.name)), sep="")
+    out.print(
+        f"\nmlfd-tune leaderboard {loaded.name} · mlfd-tune export {loaded.name} · mlfd-tune ui",
+        highlight=False,
+    )

@@ -1,0 +1,168 @@
+"""Reading YAML files that may include others, remembering which file each key came from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlfd_tune.config.messages import Location
+from mlfd_tune.core.errors import UserError, allowed_values
+
+__all__ = ["Reader", "absolute_paths", "parse_yaml"]
+
+
+class Reader:
+    """Reads files and merges what they include.
+
+    Attributes:
+        origins: The file each key stands in, by the keys that lead to it.
+    """
+
+    def __init__(self) -> None:
+        self.origins: dict[Location, str] = {}
+
+    def origin(self, location: Location) -> str:
+        """Return the file that a key stands in, or would stand in."""
+        for length in range(len(location), -1, -1):
+            found = self.origins.get(location[:length])
+            if found:
+                return found
+        return ""
+
+    def read(self, path: Path, at: Location = (), above: tuple[Path, ...] = ()) -> dict[str, Any]:
+        """Return the keys and values of a file, its includes merged below them.
+
+        Args:
+            path: A YAML file.
+            at: The keys that lead to where it is included.
+            above: The files that include it, outermost first.
+
+        Raises:
+            UserError: A file cannot be read, is not YAML, or includes itself.
+        """
+        including = f"{above[-1]}: include: " if above else ""
+        if path.resolve() in [file.resolve() for file in above]:
+            chain = " -> ".join(str(file) for file in (*above, path))
+            raise UserError(f"{including}{path} includes itself ({chain})")
+        content = parse_yaml(_text(path, including), str(path))
+        if not isinstance(content, dict):
+            found = "nothing" if content is None else type(content).__name__
+            raise UserError(f"{path}: must hold keys and values (found {found})")
+        self.origins.setdefault(at, str(path))
+        try:
+            return self._expand(content, path, at, (*above, path))
+        except RecursionError:
+            raise UserError(f"{path}: an alias refers to a mapping that it stands in") from None
+
+    def _expand(
+        self, node: dict[Any, Any], path: Path, at: Location, above: tuple[Path, ...]
+    ) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for name in _includes(node, path):
+            _merge(merged, self.read(path.parent / name, at, above))
+        own: dict[str, Any] = {}
+        for key, value in node.items():
+            if key == "include":
+                continue
+            location = (*at, str(key))
+            self.origins[location] = str(path)
+            if isinstance(value, dict):
+                value = self._expand(value, path, location, above)
+            own[str(key)] = value
+        if len(at) == 2 and at[0] == "datasets":
+            absolute_paths({at[1]: own}, path.parent)
+        _merge(merged, own)
+        return merged
+
+
+def absolute_paths(datasets: Mapping[Any, Any], folder: Path) -> None:
+    """Make the paths of datasets absolute that are relative to `folder`."""
+    for dataset in datasets.values():
+        if isinstance(dataset, dict) and isinstance(dataset.get("path"), str):
+            path = folder / Path(dataset["path"]).expanduser()
+            dataset["path"] = os.path.abspath(path)  # noqa: PTH100 (resolve would follow links)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text says.
+
+    Args:
+        text: YAML.
+        where: What to call the text in messages.
+
+    Raises:
+        UserError: It is not valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
+        raise UserError(f"{where}{_told(error)}") from None
+
+
+def _told(error: Exception) -> str:
+    mark, context = getattr(error, "problem_mark", None), getattr(error, "context", None)
+    begun = getattr(error, "context_mark", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    since = f" ({context} that begins in line {begun.line + 1})" if context and begun else ""
+    return f"{line}: not valid YAML: {problem}{since}"
+
+
+def _text(path: Path, including: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        folder = path.parent
+        names = [file.name for file in folder.glob("*.y*ml")] if folder.is_dir() else []
+        hint = f" {allowed_values(path.name, names)}" if names else ""
+        raise UserError(f"{including}no such file: {path}{hint}") from None
+    except IsADirectoryError:
+        raise UserError(f"{including}{path} is a folder, not a YAML file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{including}{path} is not a text file in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{including}{path} cannot be read: {error.strerror}") from None
+
+
+def _includes(node: Mapping[Any, Any], path: Path) -> list[str]:
+    names = node.get("include", [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: include: must be a path or a list of paths (got {names!r})")
+    return names
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _merge(below[key], value)
+        else:
+            below[key] = value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML 1.2 numbers (``1e-3`` is one), and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", key_node.start_mark
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)

@@ -1,0 +1,100 @@
+"""What a search space or an ablation varies must exist and take every value it is given.
+
+A misspelt key would otherwise be found by the first trial, after the teachers were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlfd_tune.config.assign import chosen_for
+from mlfd_tune.config.distributions import Choice, FloatRange, IntRange
+from mlfd_tune.config.messages import Location, Problem, in_words
+from mlfd_tune.config.space import SearchSpace
+from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.settings import PipelineSettings
+
+__all__ = ["problems_of_varied_keys"]
+
+
+def problems_of_varied_keys(raw: Mapping[str, Any], known: Iterable[Problem] = ()) -> list[Problem]:
+    """Return what is wrong with the varied keys: unknown ones, and values a key cannot take.
+
+    Ranges are tried at both ends.
+
+    Args:
+        raw: The experiment as read from YAML; it may be wrong elsewhere.
+        known: What is wrong elsewhere.
+    """
+    target = _any_target(raw)
+    if target is None:
+        return []
+    known = {*known, *_problems(raw, target, {})}
+    found = []
+    for place, key, value in [*_searched(raw), *_factors(raw)]:
+        for problem in _problems(raw, target, {key: value}):
+            if problem not in known:
+                found.append(Problem((*place, key), _told(problem, key, value)))
+    return list(dict.fromkeys(found))
+
+
+def _told(problem: Problem, key: str, value: Any) -> str:
+    if problem.text.startswith("unknown key"):
+        return problem.text if problem.key == key else f"{problem.key} is an {problem.text}"
+    inside = "" if problem.key == key else f"{problem.key}: "
+    return f"cannot be {value!r}: {inside}{problem.text.removesuffix(f' (got {value!r})')}"
+
+
+def _problems(raw: Mapping[str, Any], target: str, parameters: dict[str, Any]) -> list[Problem]:
+    try:
+        chosen = chosen_for(raw, target, parameters)
+        PipelineSettings.model_validate(chosen)
+    except ValidationError as error:
+        return in_words(error, PipelineSettings, chosen)
+    except UserError as error:  # not a dotted key
+        return [Problem((), line) for line in error.problems]
+    return []
+
+
+def _searched(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str, Any]]:
+    search = raw.get("search")
+    try:
+        space = SearchSpace.model_validate(
+            search.get("space") if isinstance(search, Mapping) else None
+        )
+    except ValidationError:  # told by the schema
+        return
+    for key, distribution in space.ordered():
+        for value in _ends(distribution):
+            yield ("search", "space"), key, value
+
+
+def _ends(distribution: FloatRange | IntRange | Choice) -> list[Any]:
+    match distribution:
+        case FloatRange(float=(low, high)) | IntRange(int=(low, high)):
+            return [low, high]
+        case Choice():
+            return distribution.values()
+
+
+def _factors(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str, Any]]:
+    design = raw.get("design")
+    if not isinstance(design, Mapping):
+        return
+    factors, reference = design.get("factors"), design.get("reference")
+    if isinstance(factors, Mapping):
+        for key, values in factors.items():
+            for value in values if isinstance(values, list) else []:
+                yield ("design", "factors"), key, value
+    if isinstance(reference, Mapping):
+        for key, value in reference.items():
+            if isinstance(factors, Mapping) and value not in (factors.get(key) or []):
+                yield ("design", "reference"), key, value
+
+
+def _any_target(raw: Mapping[str, Any]) -> str | None:
+    datasets = raw.get("datasets")
+    return next(iter(datasets), None) if isinstance(datasets, Mapping) else None

@@ -1,0 +1,40 @@
+"""An ablation: every arm on the same seeds, compared with the reference arm."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import mlfd_tune, write_yaml
+from tests.helpers.experiments import tiny_pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ablation")]
+
+
+def test_arms_are_paired_by_seed_and_compared_with_the_reference(tmp_path: Path) -> None:
+    content = {
+        "kind": "ablation",
+        **tiny_pipeline(targets=["digits"]),
+        "design": {
+            "kind": "one_at_a_time",
+            "factors": {"method": ["none", "own_teacher"], "distillation.alpha": [0.0]},
+        },
+        "seeds": 2,
+    }
+    write_yaml(tmp_path / "arms.yaml", content)
+
+    done = mlfd_tune("run", "arms.yaml", cwd=tmp_path)
+
+    rows = json.loads(mlfd_tune("leaderboard", "arms", "--format", "json", cwd=tmp_path).stdout)
+    by_arm = {row["arm"]: row for row in rows}
+    assert set(by_arm) == {"base", "method=none", "method=own_teacher", "alpha=0.0"}
+    assert {row["n_seeds"] for row in rows} == {2}
+    assert {row["test/acc1"] for row in rows} == {None}
+    printed = re.search(r"method=none +([\d.]+) .* ([+-][\d.]+) \[", done.stdout)
+    assert printed is not None, done.stdout
+    difference = by_arm["method=none"]["val/acc1"] - by_arm["base"]["val/acc1"]
+    assert float(printed[1]) == pytest.approx(by_arm["method=none"]["val/acc1"], abs=0.005)
+    assert float(printed[2]) == pytest.approx(difference, abs=0.01)

@@ -1,0 +1,181 @@
+"""The main job on real images: sweep, reuse, leaderboard, export, training from the export."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from optuna.trial import TrialState
+from safetensors.torch import load_file
+
+from tests.helpers.command import mlfd_tune, write_yaml
+from tests.helpers.experiments import tiny_sweep
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
+
+EPOCHS = 4
+TRIALS = 6
+NOISE = ("Warning", "warning", "(raylet)", "Traceback", "FutureWarning", "INFO ", "DEBUG")
+
+
+@dataclass
+class Sweep:
+    """A finished sweep: its folder and what it printed."""
+
+    folder: Path
+    output: str
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def runs(self) -> list[Run]:
+        experiment = self.client.get_experiment_by_name("tiny")
+        return list(self.client.search_runs([experiment.experiment_id], max_results=1000))
+
+    def studies(self) -> dict[str, optuna.Study]:
+        (storage,) = sorted(self.folder.glob("runs/tiny/*/studies.db"))[:1]
+        return {
+            name: optuna.load_study(study_name=name, storage=f"sqlite:///{storage}")
+            for name in ("digits", "photos")
+        }
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    folder = tmp_path_factory.mktemp("sweep")
+    write_yaml(folder / "tiny.yaml", tiny_sweep())
+    done = mlfd_tune("run", "tiny.yaml", cwd=folder)
+    return Sweep(folder, done.stdout + done.stderr)
+
+
+def test_a_normal_run_prints_no_warnings(sweep: Sweep) -> None:
+    assert not [line for line in sweep.output.splitlines() if any(word in line for word in NOISE)]
+
+
+def test_trials_stopped_early_are_pruned_in_optuna_with_every_value(sweep: Sweep) -> None:
+    for study in sweep.studies().values():
+        assert len(study.trials) == TRIALS
+        states = {trial.state for trial in study.trials}
+        assert states == {TrialState.PRUNED, TrialState.COMPLETE}
+        for trial in study.trials:
+            values = trial.intermediate_values
+            assert list(values) == list(range(1, len(values) + 1))
+            if trial.state == TrialState.COMPLETE:
+                assert len(values) == EPOCHS
+                assert trial.value == values[EPOCHS]
+            else:
+                assert 1 <= len(values) < EPOCHS
+
+
+def test_mlflow_holds_a_tree_with_true_statuses(sweep: Sweep) -> None:
+    runs = sweep.runs()
+    (parent,) = [run for run in runs if run.data.tags["mlfd.kind"] == "sweep"]
+    assert parent.info.status == "FINISHED"
+    below = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {parent.info.run_id}
+
+    trials = {run.info.run_name: run for run in below if run.data.tags["mlfd.kind"] == "trial"}
+    assert len(trials) == 2 * TRIALS
+    for name, study in sweep.studies().items():
+        for trial in study.trials:
+            run = trials[f"trial {name} {trial.number}"]
+            finished = trial.state == TrialState.COMPLETE
+            assert run.info.status == ("FINISHED" if finished else "KILLED")
+            logged = sweep.client.get_metric_history(run.info.run_id, "val/acc1")
+            assert [(m.step, m.value) for m in logged] == list(trial.intermediate_values.items())
+
+    stages = {run.info.run_id for run in below if run.data.tags["mlfd.kind"] == "stage"}
+    for run in trials.values():
+        linked = {v for k, v in run.data.tags.items() if k.startswith("mlfd.stage.")}
+        assert linked
+        assert linked <= stages
+
+
+def test_only_confirmations_have_seen_the_test_split(sweep: Sweep) -> None:
+    for run in sweep.runs():
+        confirmed = run.data.tags["mlfd.kind"] == "confirm"
+        assert any(name.startswith("test/") for name in run.data.metrics) == confirmed
+
+
+def test_confirmed_arms_of_a_seed_are_paired(sweep: Sweep) -> None:
+    rows = leaderboard(sweep, "--status", "confirmed")
+    assert {(row["dataset"], row["method"]) for row in rows} == {
+        (dataset, method)
+        for dataset in ("digits", "photos")
+        for method in ("mlfd", "own_teacher", "none")
+    }
+    for row in rows:
+        assert row["n_seeds"] == 2
+        assert row["test/acc1"] is not None
+        if row["method"] == "mlfd":
+            assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+
+
+def test_the_leaderboard_is_the_same_in_every_format(sweep: Sweep) -> None:
+    rows = leaderboard(sweep)
+    needed = "dataset method status n_seeds val/acc1 test/acc1 gain gain_low gain_high run_id"
+    assert all(name in row for row in rows for name in needed.split())
+    text = mlfd_tune("leaderboard", "tiny", "--format", "csv", cwd=sweep.folder).stdout
+    assert [row["run_id"] for row in csv.DictReader(io.StringIO(text))] == [
+        row["run_id"] for row in rows
+    ]
+    markdown = mlfd_tune("leaderboard", "tiny", "--format", "md", cwd=sweep.folder).stdout
+    assert len(markdown.splitlines()) == len(rows) + 2
+
+
+def test_a_second_run_computes_no_shared_stage_and_says_so(sweep: Sweep) -> None:
+    plan = json.loads(mlfd_tune("run", "tiny.yaml", "--dry-run", "--json", cwd=sweep.folder).stdout)
+    assert all(stage["exists"] for stage in plan["stages"])
+    before = manifests(sweep.folder, "teacher", "features", "joint_teacher", "targets")
+    done = mlfd_tune("run", "tiny.yaml", "--set", "confirm.top_k=0", cwd=sweep.folder)
+    after = manifests(sweep.folder, "teacher", "features", "joint_teacher", "targets")
+    assert before == after
+    assert f"stages: {len(plan['stages'])} reused" in done.stdout
+    assert "0 to compute" in done.stdout
+    assert "saved" in done.stdout
+
+
+def test_training_from_the_export_reproduces_the_accuracy_exactly(sweep: Sweep) -> None:
+    mlfd_tune("export", "tiny", "-o", "best", cwd=sweep.folder)
+    for dataset in ("digits", "photos"):
+        file = sweep.folder / "best" / f"{dataset}.yaml"
+        exported = yaml.safe_load(file.read_text())["provenance"]
+        assert exported["status"] == "confirmed"
+        trained = json.loads(
+            mlfd_tune(
+                "train", file, "--json", "--set", f"store.path=fresh-{dataset}", cwd=sweep.folder
+            ).stdout
+        )
+        assert trained["metrics"]["val/acc1"] == exported["expected"]["val/acc1"]
+        weights = load_file(sweep.folder / "best" / exported["weights"])
+        again = load_file(Path(trained["path"]) / "model.safetensors")
+        assert all((weights[name] == again[name]).all() for name in weights)
+        assert trained["key"] == exported["artifacts"]["student"]
+
+
+def test_the_store_is_in_order(sweep: Sweep) -> None:
+    report = json.loads(mlfd_tune("store", "verify", "--json", cwd=sweep.folder).stdout)
+    assert report["problems"] == {}
+    assert report["artifacts"] > 20
+
+
+def leaderboard(sweep: Sweep, *options: str) -> list[dict]:
+    done = mlfd_tune("leaderboard", "tiny", "--format", "json", *options, cwd=sweep.folder)
+    return json.loads(done.stdout)
+
+
+def manifests(folder: Path, *stages: str) -> dict[str, float]:
+    return {
+        str(path): path.stat().st_mtime_ns
+        for stage in stages
+        for path in folder.glob(f".mlfd/store/artifacts/{stage}/*/manifest.json")
+    }

@@ -86,8 +86,16 @@ def store_verify(store: str, json_: bool) -> None:
         "mlfd-tune store gc --dry-run", "mlfd-tune store gc --max-bytes 5GB --older-than 30d"
     ),
 )
-@click.option("--max-bytes", help="Keep at most this much, such as 5GB; oldest use goes first.")
-@click.option("--older-than", help="Remove artifacts not used for this long, such as 30d or 12h.")
+@click.option(
+    "--max-bytes",
+    metavar="SIZE",
+    help="Keep at most this much, such as 5GB; oldest use goes first.",
+)
+@click.option(
+    "--older-than",
+    metavar="AGE",
+    help="Remove artifacts not used for this long, such as 30d or 12h.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
 @store_path
 @as_json

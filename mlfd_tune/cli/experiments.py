@@ -68,7 +68,10 @@ def run(file: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool, jso
 @click.argument("config", type=click.Path(path_type=Path))
 @_override
 @click.option(
-    "--device", default=None, help="Torch device: cpu, cuda or cuda:1; a GPU where there is one."
+    "--device",
+    metavar="NAME",
+    default=None,
+    help="Torch device: cpu, cuda or cuda:1; a GPU where there is one.",
 )
 @click.option(
     "--json", "json_", is_flag=True, help="Print the metrics as JSON; progress goes to stderr."

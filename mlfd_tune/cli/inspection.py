@@ -127,6 +127,7 @@ def models_list(pattern: str, json_: bool) -> None:
 @click.option(
     "--image-size",
     type=click.IntRange(8, 1024),
+    metavar="PIXELS",
     default=32,
     show_default=True,
     help="Side of the square images in pixels.",

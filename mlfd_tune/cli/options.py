@@ -54,7 +54,11 @@ def as_json(command: Command) -> Command:
 def store_path(command: Command) -> Command:
     """Add ``--store``."""
     return click.option(
-        "--store", "store", default=DEFAULT_STORE, show_default=True, help="The artifact store."
+        "--store",
+        default=DEFAULT_STORE,
+        show_default=True,
+        metavar="FOLDER",
+        help="The artifact store.",
     )(command)
 
 
@@ -64,6 +68,7 @@ def tracking_uri(command: Command) -> Command:
         "--uri",
         default=DEFAULT_URI,
         show_default=True,
+        metavar="URI",
         envvar="MLFLOW_TRACKING_URI",
         help="MLflow tracking URI; also read from MLFLOW_TRACKING_URI.",
     )(command)

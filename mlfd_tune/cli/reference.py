@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 
 import click
@@ -35,7 +36,7 @@ def _commands(group: click.Group, path: str, depth: int) -> Iterator[str]:
     for name, command in sorted(group.commands.items()):
         below = f"{path} {name}"
         if isinstance(command, click.Group):
-            yield f"## `{below}`\n\n{command.help}\n"
+            yield f"## `{below}`\n\n{cleandoc(command.help or '')}\n"
             yield from _commands(command, below, depth + 1)
         else:
             yield from _command(command, below, depth)
@@ -43,7 +44,7 @@ def _commands(group: click.Group, path: str, depth: int) -> Iterator[str]:
 
 def _command(command: click.Command, path: str, depth: int) -> Iterator[str]:
     context = click.Context(command, info_name=path)
-    yield f"{'#' * (depth + 2)} `{path}`\n\n{command.help}\n"
+    yield f"{'#' * (depth + 2)} `{path}`\n\n{cleandoc(command.help or '')}\n"
     yield f"```\n{path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
     options = [item for item in command.params if isinstance(item, click.Option)]
     if options:

@@ -25,10 +25,14 @@ __all__ = ["export", "leaderboard", "ui"]
     )
 )
 @click.argument("experiment", required=False)
-@click.option("--dataset", help="Only this dataset.")
-@click.option("--method", help="Only this method, such as mlfd, own_teacher or none.")
+@click.option("--dataset", metavar="NAME", help="Only this dataset.")
 @click.option(
-    "--status", help="Only this status: confirmed, ablation, provisional, pruned or failed."
+    "--method", metavar="NAME", help="Only this method, such as mlfd, own_teacher or none."
+)
+@click.option(
+    "--status",
+    metavar="NAME",
+    help="Only this status: confirmed, ablation, provisional, pruned or failed.",
 )
 @click.option("--all-runs", is_flag=True, help="All runs of an experiment, not only its latest.")
 @click.option(
@@ -77,12 +81,13 @@ def leaderboard(
 @click.option(
     "-o",
     "--output",
+    metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("exports"),
     show_default=True,
     help="Folder to write to.",
 )
-@click.option("--dataset", help="Only this dataset.")
+@click.option("--dataset", metavar="NAME", help="Only this dataset.")
 @store_path
 @tracking_uri
 @as_json
@@ -125,11 +130,18 @@ def _as_json(item: Exported) -> dict[str, Any]:
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
+    metavar="NUMBER",
     default=5000,
     show_default=True,
     help="Port to listen on.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
 @tracking_uri
 def ui(port: int, host: str, uri: str) -> None:
     """Serve MLflow's web interface.

@@ -15,6 +15,8 @@ __all__ = ["ListedError", "Location", "Problem", "in_words"]
 
 Location = tuple[int | str, ...]
 
+_ABSENT = object()
+
 # Per-dataset tables, and the general section whose keys are filled into each of their entries.
 _GENERAL = {"teachers": "teacher", "students": "student"}
 
@@ -91,6 +93,8 @@ def _texts(details: Any, model: type[BaseModel], location: Location) -> Iterable
     if kind == "missing":
         return [_WORDS[kind]]
     if kind == "too_short":
+        if len(value) >= context["min_length"]:  # pydantic counts the items that are in order
+            return []
         return [f"needs at least {context['min_length']} (got {_short(value)})"]
     text = _WORDS.get(kind) or details["msg"].replace("Input should be", "must be")
     return [f"{text[0].lower()}{text[1:]} (got {_short(value)})"]
@@ -104,37 +108,36 @@ def _short(value: Any) -> str:
 def _where_written(location: Location, raw: Any) -> Location:
     """Return the keys in the user's input for a location of pydantic's.
 
-    Drops the parts that name branches of unions. What was filled into each of `students` from
-    `student` is wrong in one place only.
+    What was filled into each of `students` from `student` is wrong in one place only, and so is a
+    shorthand that was written out.
     """
+    if location[:2] == ("search", "space"):
+        location = (*location[:3], *location[4:])  # the fourth names the kind of distribution
     general = _GENERAL.get(str(location[0])) if len(location) > 2 else None
-    if general and not _holds(raw, location):
-        above = (general, *location[2:])
-        location = above if _holds(raw, above) else location
-    found: list[int | str] = []
+    if general and not _holds(raw, location) and _holds(raw, (general, *location[2:])):
+        location = (general, *location[2:])
     node = raw
     for number, part in enumerate(location):
-        is_last = number == len(location) - 1
-        if isinstance(node, Mapping):
-            if part in node:
-                node = node[part]
-            elif not is_last:
-                continue
-            found.append(part)
-        elif isinstance(node, list | tuple) and isinstance(part, int):
-            node = node[part] if part < len(node) else None
-            found.append(part)
-    return tuple(found)
+        below = _step(node, part)
+        if below is _ABSENT:
+            in_shorthand = node is not None and not isinstance(node, Mapping)
+            return location[:number] if in_shorthand else location
+        node = below
+    return location
 
 
 def _holds(node: Any, location: Location) -> bool:
     for part in location:
-        in_mapping = isinstance(node, Mapping) and part in node
-        in_list = isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
-        if not (in_mapping or in_list):
+        node = _step(node, part)
+        if node is _ABSENT:
             return False
-        node = node[part]
     return True
+
+
+def _step(node: Any, part: int | str) -> Any:
+    in_mapping = isinstance(node, Mapping) and part in node
+    in_list = isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+    return node[part] if in_mapping or in_list else _ABSENT
 
 
 def _inside(problem: Problem, raw: Any) -> Problem:

@@ -60,7 +60,14 @@ def onecycle(step: int) -> float:
         ({"schedule": "cosine", "warmup_epochs": 5}, warmed_up(cosine, 25)),
         ({"schedule": "onecycle"}, [onecycle(step) for step in range(TOTAL)]),
     ],
-    ids=str,
+    ids=[
+        "constant",
+        "constant after warm-up",
+        "cosine",
+        "cosine after a fraction of an epoch",
+        "cosine in the last epoch",
+        "one cycle",
+    ],
 )
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_schedule_follows_its_formula(train, expected, optimizer):

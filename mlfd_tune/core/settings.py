@@ -196,9 +196,9 @@ class PipelineSettings(Spec):
     def _names_are_plain(cls, datasets: dict[str, DatasetSpec]) -> dict[str, DatasetSpec]:
         # Names are part of the names of files, metrics and random streams.
         for name in datasets:
-            if not re.fullmatch(r"\w[\w.-]*", name):
+            if not re.fullmatch(r"\w[\w-]*", name):
                 raise ValueError(
-                    f"{name!r} is no name for a dataset (allowed: letters, digits, '_', '-', '.')"
+                    f"{name!r} is no name for a dataset (allowed: letters, digits, '_', '-')"
                 )
         return datasets
 

@@ -221,9 +221,7 @@ def to_yaml(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _summary(
-    settings: PipelineSettings, dataset: str, method: Method, seed: int
-) -> dict[str, Any]:
+def _summary(settings: PipelineSettings, dataset: str, method: Method, seed: int) -> dict[str, Any]:
     """Return what a leaderboard may want to show or filter by; the rest is in config.yaml."""
     content = settings.model_dump(mode="json")
     student = {"arch": settings.student_arch(dataset), "seed": seed}

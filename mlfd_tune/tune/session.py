@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -70,11 +71,14 @@ class Experiment(ABC):
         needed = sum(stage.estimate_bytes() for stage in todo)
         self.context.store.require_space(needed, "the shared stages")
         threads = max(student.train.threads for student in config.students.values())
-        folder = RunFolder.unfinished(self.loaded) if resume else RunFolder.create(self.loaded)
-        with (
-            Tracker(config.tracking.uri, self.loaded.name, folder.outbox) as tracker,
-            ray_session(config.resources, threads) as capacity,
-        ):
+        unfinished = RunFolder.unfinished(self.loaded) if resume else None
+        with contextlib.ExitStack() as stack:
+            capacity = stack.enter_context(ray_session(config.resources, threads))
+            # Made only now that nothing can be wrong with the input any more.
+            folder = unfinished or RunFolder.create(self.loaded)
+            tracker = stack.enter_context(
+                Tracker(config.tracking.uri, self.loaded.name, folder.outbox)
+            )
             log = RunLog(tracker, self.loaded, self.context)
             log.open_parent(self.kind, folder.id)
             engine = Engine(self.loaded, self.context, folder, capacity, log, progress)

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import ray
 
-from mlfd_tune.config import Loaded, SearchSpace, SweepConfig
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Artifact, Stage, Store, walk
 from mlfd_tune.core.store.artifact import write_atomically
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.quiet import quiet_process
 from mlfd_tune.tune.ray_session import Capacity
-from mlfd_tune.tune.space import grid_points
-from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig, student_of
 
-__all__ = ["StageReport", "compute_stages", "searched_stages", "shared_points"]
+__all__ = ["StageReport", "compute_stages"]
 
-# A parameter below one of these changes what is upstream of the student.
-_UPSTREAM = ("joint_teacher.", "teacher.", "teachers.", "datasets.", "image_size", "seed")
 _PROGRESS = "progress.txt"
 
 
@@ -42,52 +36,6 @@ class StageReport:
     def seconds_saved(self) -> float:
         """What computing the reused artifacts took when they were made."""
         return sum(artifact.manifest.seconds for _, artifact in self.reused)
-
-
-def shared_points(
-    space: SearchSpace, base_levels: tuple[str, ...], limit: int
-) -> list[dict[str, Any]]:
-    """Return every combination of the parameters that change shared stages.
-
-    Empty when there are more than `limit`, or endlessly many: then trials compute what they need
-    as they go, still at most once each.
-    """
-    upstream = {key: value for key, value in space.ordered() if key.startswith(_UPSTREAM)}
-    if not upstream:
-        return [{}]
-    try:
-        points = list(islice(grid_points(SearchSpace(upstream), base_levels), limit + 1))
-    except ValueError:  # a float without steps, or a condition on a parameter of the student's
-        return []
-    return points if len(points) <= limit else []
-
-
-def searched_stages(loaded: Loaded, context: TrialContext) -> list[Stage]:
-    """Return the shared stages that the trials of a sweep will need, as far as is known before.
-
-    Raises:
-        UserError: A combination of the space cannot work, with the key and what is allowed.
-    """
-    config = loaded.config
-    assert isinstance(config, SweepConfig)
-    points = shared_points(
-        config.search.space, config.joint_teacher.levels, limit=config.search.trials
-    )
-    problems: list[str] = []
-    stages: list[Stage] = []
-    for target in config.target_names:
-        for point in points:
-            try:
-                student = student_of(context, TrialRequestConfig("", target, point))
-            except UserError as error:
-                shown = ", ".join(f"{key}={value}" for key, value in point.items())
-                where = f"search.space at {shown}: " if shown else ""
-                problems += [where + line for line in error.problems]
-                continue
-            stages += student.inputs.values()
-    if problems:
-        raise UserError(*dict.fromkeys(problems))
-    return list(walk(stages))
 
 
 def compute_stages(

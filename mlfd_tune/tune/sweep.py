@@ -9,12 +9,12 @@ from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Stage
 from mlfd_tune.tune.confirm import CONTROLS, confirmation_trials
 from mlfd_tune.tune.engine import Engine
+from mlfd_tune.tune.planning import searched_stages
 from mlfd_tune.tune.plans import StudyPlan
 from mlfd_tune.tune.run_log import RUN_STATUS
 from mlfd_tune.tune.scheduler import StudyScheduler
 from mlfd_tune.tune.searcher import StudySearcher
 from mlfd_tune.tune.session import Experiment
-from mlfd_tune.tune.shared_stages import searched_stages
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig, trial_id
 

@@ -1,0 +1,62 @@
+"""Which stages a sweep shares is known before it starts, and so is what cannot work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlfd_tune.config import load_experiment
+from mlfd_tune.core.errors import UserError
+from mlfd_tune.tune import Sweep
+from tests.helpers.command import write_yaml
+from tests.helpers.experiments import tiny_sweep
+
+
+def planned(folder: Path, space: dict[str, Any], **changes: Any) -> list[str]:
+    content = tiny_sweep(targets=["digits"], **changes)
+    content["search"]["space"] = space
+    content["store"] = {"path": str(folder / "store")}
+    loaded = load_experiment(write_yaml(folder / "sweep.yaml", content))
+    return [stage.stage_name for stage in Sweep.of(loaded).plan()]
+
+
+def test_every_combination_of_few_is_planned(tmp_path: Path) -> None:
+    space = {
+        "joint_teacher.adaptor": {"choice": ["linear", "pointwise"]},
+        "distillation.alpha": {"float": [0.1, 1.0]},
+    }
+    stages = planned(tmp_path, space)
+    assert stages.count("teacher") == 2
+    assert stages.count("features") == 2
+    assert stages.count("joint_teacher") == 2
+    assert stages.count("targets") == 2
+
+
+def test_of_endlessly_many_combinations_the_common_stages_are_planned(tmp_path: Path) -> None:
+    stages = planned(tmp_path, {"joint_teacher.dropout": {"float": [0.1, 0.9]}})
+    assert stages.count("teacher") == 2
+    assert stages.count("features") == 2
+    assert "joint_teacher" not in stages
+
+
+def test_a_condition_on_a_students_parameter_does_not_hide_stages(tmp_path: Path) -> None:
+    space = {
+        "distillation.target_norm": {"choice": ["none", "l2"]},
+        "joint_teacher.width": {
+            "choice": [8, 16],
+            "when": {"distillation.target_norm": ["none"]},
+        },
+    }
+    assert planned(tmp_path, space).count("joint_teacher") == 2
+
+
+@pytest.mark.parametrize("more", [{}, {"joint_teacher.dropout": {"float": [0.1, 0.9]}}])
+def test_a_combination_that_cannot_work_is_an_error_before_anything_runs(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    space = {"joint_teacher.levels": {"choice": ["L1", "L2"]}, **more}
+    with pytest.raises(UserError, match=r"levels=L2.*test_vit.*has no level 'stride32'"):
+        planned(tmp_path, space)
+    assert not (tmp_path / "store").exists()

@@ -1,10 +1,12 @@
 """Makes the pictures of the README from the MLflow database of a real run.
 
+    pip install '.[docs]'
     python docs/pictures.py --database mlflow.db --experiment quickstart
 
 It writes `docs/images/leaderboard.svg` (the table that `mlfd-tune leaderboard` prints) and
-`docs/images/run-tree.png` (MLflow's own page in a headless Chromium), and puts the table's text
-between the leaderboard marks of the README. It works on a copy of the database.
+`docs/images/run-tree.png` (MLflow's own page in a headless Chromium, which has to be installed),
+and puts the table's text between the leaderboard marks of the README. It works on a copy of the
+database.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from shutil import which
 from urllib.parse import quote
 
-from browser import Page
+from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 
 from mlfd_tune.tracking import leaderboard, open_client, rich_tables
@@ -33,6 +36,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 TABLE_COLUMNS = 84
 MARKS = ("<!-- leaderboard: written by docs/pictures.py -->", "<!-- end of leaderboard -->")
 START_S = 90.0
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 def main() -> None:
@@ -101,46 +105,52 @@ def run_tree(uri: str, experiment: str, dataset: str, browser: str) -> bytes:
     if found is None:
         sys.exit(f"--experiment {experiment}: not in the database")
     query = quote(f"tags.`mlfd.dataset` = '{dataset}'")
-    with mlflow_server(uri) as address, Page(browser, width=1400, height=1330) as page:
-        page.open(
+    with mlflow_server(uri) as address, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=which(browser), args=OPTIONS)
+        page = chromium.new_page(viewport={"width": 1400, "height": 1330})
+        page.goto(
             f"{address}/#/experiments/{found.experiment_id}/runs"
             f"?workflowType=machine_learning&searchFilter={query}"
             "&orderByKey=attributes.start_time&orderByAsc=true"
         )
         # A panel of MLflow's that has nothing to do with the runs.
-        page.click(
-            "document.querySelector('[data-component-id=\"mlflow.assistant.chat_panel.close\"]')"
-        )
-        page.click('document.querySelector(\'[row-index="0"] [col-id*="Run Name"] button\')')
-        page.wait_for("document.body.innerText.includes('trial ')")
+        page.click('[data-component-id="mlflow.assistant.chat_panel.close"]')
+        page.click('[row-index="0"] [col-id*="Run Name"] button')
+        page.wait_for_function("document.body.innerText.includes('trial ')")
         choose_columns(
             page,
             hide=("Dataset", "Source", "Models"),
             show=("val/acc1", "mlfd.kind", "mlfd.reason"),
         )
-        page.drag("document.querySelector('[col-id*=\"Run Name\"] .ag-header-cell-resize')", 170)
-        page.drag("document.querySelector('[col-id*=\"mlfd.reason\"] .ag-header-cell-resize')", 150)
-        time.sleep(1)  # the table slides into place
-        return page.picture()
+        widen(page, "Run Name", 170)
+        widen(page, "mlfd.reason", 150)
+        page.wait_for_timeout(1000)  # the table slides into place
+        picture = page.screenshot()
+        chromium.close()
+        return picture
 
 
 def choose_columns(page: Page, hide: tuple[str, ...], show: tuple[str, ...]) -> None:
     """Set which columns MLflow's table of runs has, by way of its menu."""
-    field = "document.querySelector('[placeholder=\"Search columns\"]')"
-    page.click(
-        "[...document.querySelectorAll('button')].find(b => b.innerText.trim() == 'Columns')"
-    )
+    page.get_by_role("button", name="Columns", exact=True).click()
     for name in (*hide, *show):
-        page.wait_for(f"!!{field}")
-        page.run(f"{field}.focus()")
-        page.type(name)
-        page.click(
-            "[...document.querySelectorAll('[role=dialog] [class*=tree-title]')]"
-            f".find(title => title.innerText == '{name}')"
-        )
-        time.sleep(0.5)
-    page.press("Escape")
-    page.wait_for("!document.querySelector('[role=dialog]')")
+        page.get_by_placeholder("Search columns").fill(name)
+        title = page.locator("[role=dialog] [class*=tree-title]").get_by_text(name, exact=True)
+        title.first.click()
+        page.wait_for_timeout(500)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("[role=dialog]", state="detached")
+
+
+def widen(page: Page, column: str, pixels: int) -> None:
+    """Drag the right edge of a column's head."""
+    edge = page.locator(f'[col-id*="{column}"] .ag-header-cell-resize').first.bounding_box()
+    assert edge is not None
+    x, y = edge["x"] + 1, edge["y"] + edge["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + pixels, y, steps=4)
+    page.mouse.up()
 
 
 @contextmanager

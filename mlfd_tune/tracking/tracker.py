@@ -100,6 +100,7 @@ class Tracker:
         parent: str | None = None,
         tags: Mapping[str, str | RunRef] | None = None,
         params: Mapping[str, object] | None = None,
+        started: float | None = None,
     ) -> str:
         """Start the run of a stage, of which an experiment has one per artifact key.
 
@@ -112,13 +113,15 @@ class Tracker:
             parent: Local id of the run that is the first to need the stage.
             tags: See `vocabulary`; kind and key are added.
             params: Flat settings of the stage.
+            started: When the work began, in Unix seconds; now, if not given.
 
         Returns:
             The local id to use in later calls, and in `RunRef` to link a run to the stage.
         """
         local_id = _STAGE + key
         own = {vocabulary.KIND: "stage", vocabulary.ARTIFACT_KEY: key}
-        self._start(local_id, name, key, parent, {**(tags or {}), **own}, params or {})
+        all_tags = {**(tags or {}), **own}
+        self._start(local_id, name, key, parent, all_tags, params or {}, started)
         return local_id
 
     def log_metrics(self, local_id: str, metrics: Mapping[str, float], step: int) -> None:
@@ -179,15 +182,22 @@ class Tracker:
                 return
             self._write({"op": "artifact", "run": local_id, "file": copy, "to": folder})
 
-    def end_run(self, local_id: str, status: EndStatus, reason: str | None = None) -> None:
+    def end_run(
+        self,
+        local_id: str,
+        status: EndStatus,
+        reason: str | None = None,
+        ended: float | None = None,
+    ) -> None:
         """End a run.
 
         Args:
             local_id: The run.
             status: ``FINISHED``, ``KILLED`` (pruned or interrupted) or ``FAILED``.
             reason: Why, in one line; becomes the tag `vocabulary.REASON`.
+            ended: When the work ended, in Unix seconds; now, if not given.
         """
-        line: Line = {"op": "end", "run": local_id, "status": status}
+        line: Line = {"op": "end", "run": local_id, "status": status, **_time(ended)}
         line["tags"] = _tags({vocabulary.REASON: reason}) if reason else {}
         if status == "FINISHED" and local_id.startswith(_STAGE):
             line["seal"] = True
@@ -249,8 +259,9 @@ class Tracker:
         parent: str | None,
         tags: Mapping[str, str | RunRef],
         params: Mapping[str, object],
+        started: float | None = None,
     ) -> None:
-        line: Line = {"op": "start", "run": local_id, "parent": parent}
+        line: Line = {"op": "start", "run": local_id, "parent": parent, **_time(started)}
         line["name"] = limits.shortened(name, limits.MAX_RUN_NAME_LENGTH)
         line["tags"] = _tags(tags)
         if key:
@@ -263,14 +274,19 @@ class Tracker:
             self._write(line)
 
     def _write(self, line: Line) -> None:
-        """Append a line, stamped with the time in milliseconds. The caller holds the lock."""
+        """Append a line; it bears a time in milliseconds. The caller holds the lock."""
         if self._closed:
             _log.warning("run %s: logged after the tracker was closed, ignored", line["run"])
             return
-        line["t"] = time.time_ns() // 1_000_000
+        line.setdefault("t", time.time_ns() // 1_000_000)
         self._accepted.note(line)
         self._outbox.journal.append(line)
         self._sender.notify()
+
+
+def _time(seconds: float | None) -> dict[str, int]:
+    """Return the time of a line, if it is not to be that of the call."""
+    return {} if seconds is None else {"t": int(seconds * 1000)}
 
 
 def _numbers(local_id: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -92,11 +92,16 @@ class RunLog:
                 tags[vocabulary.stage_tag(_link(below))] = RunRef(self._stages[below.key])
         params = dict(_flat(manifest.spec)) | {"artifact_key": manifest.key}
         local_id = self.tracker.start_stage_run(
-            stage.key, stage.label, parent=PARENT, tags=tags, params=params
+            stage.key,
+            stage.label,
+            parent=PARENT,
+            tags=tags,
+            params=params,
+            started=manifest.created - manifest.seconds,
         )
         self._stages[stage.key] = local_id
         self._log_history(local_id, manifest)
-        self.tracker.end_run(local_id, "FINISHED")
+        self.tracker.end_run(local_id, "FINISHED", ended=manifest.created)
         return local_id
 
     def stages_below(self, student: StudentStage) -> None:

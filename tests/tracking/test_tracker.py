@@ -449,3 +449,13 @@ assert tracker.close(60)
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "new" / "mlflow.db").exists()
+
+
+def test_a_stage_bears_the_times_of_its_work_not_of_its_logging(
+    uri: str, tmp_path: Path, runs: Runs
+) -> None:
+    with open_tracker(uri, tmp_path / "outbox") as tracker:
+        stage = tracker.start_stage_run("k", "teacher", started=1000.5)
+        tracker.end_run(stage, "FINISHED", ended=1012.25)
+    run = runs()["teacher"]
+    assert (run.info.start_time, run.info.end_time) == (1_000_500, 1_012_250)

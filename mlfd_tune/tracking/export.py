@@ -100,7 +100,7 @@ def _export(
     runs = [client.get_run(run_id) for run_id in row.run_ids]
     run = max(runs, key=lambda run: run.data.metrics["val/acc1"])
     artifacts = _artifacts(run, store)
-    student = artifacts.get("student") or artifacts.get("baseline")
+    student = artifacts.get("student")
     weights = None
     if student is not None:
         weights = folder / f"{row.dataset}.safetensors"
@@ -126,27 +126,23 @@ def _resolved_config(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def _artifacts(run: Run, store: Store) -> dict[str, Artifact]:
-    """Return the artifacts below and including the run's student, by stage and dataset."""
+    """Return the artifacts below the run's student by their labels, and it as ``student``.
+
+    A baseline goes by ``student`` too: both are what the exported file trains.
+    """
     found: dict[str, Artifact] = {}
 
-    def visit(key: str, name: str) -> None:
-        paths = list(store.root.glob(f"artifacts/*/{key}"))
-        if not paths or name in found:
-            return
-        found[name] = Artifact.open(paths[0])
-        for below, below_key in found[name].manifest.inputs.items():
-            visit(
-                below_key, f"{below}" if below != "dataset" else f"dataset/{_dataset(found[name])}"
-            )
+    def visit(key: str, name: str | None = None) -> None:
+        for path in store.root.glob(f"artifacts/*/{key}"):
+            artifact = Artifact.open(path)
+            label = name or artifact.manifest.label
+            if label not in found:
+                found[label] = artifact
+                for below in artifact.manifest.inputs.values():
+                    visit(below)
 
-    key = run.data.tags[vocabulary.ARTIFACT_KEY]
-    kind = "baseline" if run.data.tags[vocabulary.METHOD] == vocabulary.NO_METHOD else "student"
-    visit(key, kind)
+    visit(run.data.tags[vocabulary.ARTIFACT_KEY], "student")
     return found
-
-
-def _dataset(artifact: Artifact) -> str:
-    return artifact.manifest.dataset or "all"
 
 
 def _provenance(
@@ -176,7 +172,11 @@ def _provenance(
         run_id=run.info.run_id,
         tracking_uri=absolute_uri(uri),
         versions=versions,
-        data={name: key for name, key in keys.items() if name.startswith("dataset/")},
+        data={
+            artifact.manifest.dataset or "": artifact.key
+            for artifact in artifacts.values()
+            if artifact.manifest.stage == "dataset"
+        },
         artifacts=keys,
         seed=int(tags[vocabulary.SEED]),
         status=row.status,

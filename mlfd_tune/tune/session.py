@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -74,6 +77,7 @@ class Experiment(ABC):
         unfinished = RunFolder.unfinished(self.loaded) if resume else None
         with contextlib.ExitStack() as stack:
             capacity = stack.enter_context(ray_session(config.resources, threads))
+            stack.enter_context(_terminated_as_interrupted())
             # Made only now that nothing can be wrong with the input any more.
             folder = unfinished or RunFolder.create(self.loaded)
             tracker = stack.enter_context(
@@ -94,7 +98,29 @@ class Experiment(ABC):
                 )
                 raise
             log.close_parent("FINISHED")
-            folder.finish()
-            if not tracker.flush(FLUSH_S):
-                progress.say(f"{tracker.pending()} records wait for the tracking server")
+            if tracker.flush(FLUSH_S):
+                folder.finish()
+            else:  # unfinished, so that resuming sends them
+                waiting = tracker.pending()
+                progress.say(f"{waiting} records wait for the tracking server; send with --resume")
         return folder
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Make SIGTERM, which clusters send before they kill, end a run as Ctrl-C does.
+
+    Entered after Ray has started, which sets a handler of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's alone
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

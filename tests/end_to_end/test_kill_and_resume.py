@@ -34,7 +34,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_where_they_were(tmp_path: Path)
 
     driver = start(tmp_path, "--resume")
     interrupted = wait_for_trials(tmp_path, driver, at_least=len(killed) + 2)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(signal.SIGTERM)  # SIGINT would be ignored where tests run in the background
     assert driver.wait(timeout=120) == 130
     assert "RUNNING" not in {run.info.status for run in all_runs(tmp_path)}
     assert len(interrupted) < 2 * TRIALS

@@ -160,6 +160,9 @@ def test_training_from_the_export_reproduces_the_accuracy_exactly(sweep: Sweep) 
         again = load_file(Path(trained["path"]) / "model.safetensors")
         assert all((weights[name] == again[name]).all() for name in weights)
         assert trained["key"] == exported["artifacts"]["student"]
+        assert set(exported["data"]) == {"digits", "photos"}
+        teachers = [name for name in exported["artifacts"] if name.startswith("teacher ")]
+        assert len(teachers) == 2
 
 
 def test_the_store_is_in_order(sweep: Sweep) -> None:

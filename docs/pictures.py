@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--database", type=Path, default=Path("mlflow.db"), help="SQLite file")
     parser.add_argument("--experiment", default="quickstart", help="its name")
-    parser.add_argument("--dataset", default="digits", help="whose runs the tree shows")
+    parser.add_argument("--dataset", default="letters", help="whose runs the tree shows")
     parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "images", help="folder")
     parser.add_argument("--readme", type=Path, default=PROJECT / "README.md", help="file")
     parser.add_argument("--browser", default="chromium", help="a Chromium or Chrome")

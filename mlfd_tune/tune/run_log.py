@@ -46,11 +46,13 @@ class RunLog:
         self.context = context
         self._stages: dict[str, str] = {}
         self._open: set[str] = set()
+        # Asks git and the GPU driver, so once for all runs and not once a trial.
+        self._environment = vocabulary.environment_tags()
 
     def open_parent(self, kind: Literal["sweep", "ablation"], run_id: str) -> None:
         """Start the experiment's own run, or go on in it."""
         config = self.loaded.config
-        tags = vocabulary.environment_tags() | {
+        tags = self._environment | {
             vocabulary.KIND: kind,
             vocabulary.SWEEP: run_id,
         }
@@ -134,7 +136,7 @@ class RunLog:
         method = request.method or settings.method
         seed = settings.student_seed(request.dataset) if request.seed is None else request.seed
         student = student_of(self.context, request)
-        tags: dict[str, Any] = vocabulary.environment_tags() | {
+        tags: dict[str, Any] = self._environment | {
             vocabulary.KIND: kind,
             vocabulary.DATASET: request.dataset,
             vocabulary.METHOD: method,

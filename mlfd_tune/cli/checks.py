@@ -20,7 +20,7 @@ _SHOWN = 10
 
 
 def check_inputs(config: ExperimentConfig, catalogue: DatasetCatalogue, store: Store) -> None:
-    """Check that runs can be logged and that every dataset can be read.
+    """Check that runs can be logged and that every dataset and teacher can be read.
 
     Args:
         config: The experiment.
@@ -40,6 +40,7 @@ def check_inputs(config: ExperimentConfig, catalogue: DatasetCatalogue, store: S
         problems += [f"datasets.{name}: {line}" for line in damaged[:_SHOWN]]
         if len(damaged) > _SHOWN:
             problems.append(f"datasets.{name}: and {len(damaged) - _SHOWN} more like these")
+    problems += _weights_problems(config, catalogue)
     if problems:
         raise UserError(*problems)
 
@@ -50,6 +51,17 @@ def _tracking_problems(uri: str) -> Iterator[str]:
     except UserError as error:
         for line in error.problems:
             yield f"tracking.uri: {line.removeprefix('tracking uri: ')}"
+
+
+def _weights_problems(config: ExperimentConfig, catalogue: DatasetCatalogue) -> Iterator[str]:
+    for name, teacher in config.teachers.items():
+        if teacher.weights is None:
+            continue
+        try:
+            catalogue.weights(teacher.weights, teacher.arch)
+        except UserError as error:
+            for line in error.problems:
+                yield f"teachers.{name}.weights: {line.removeprefix('weights: ')}"
 
 
 def _damaged_images(spec: DatasetSpec) -> Iterator[str]:

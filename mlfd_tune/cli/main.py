@@ -13,6 +13,7 @@ from mlfd_tune.cli.artifacts import store
 from mlfd_tune.cli.doctor import doctor
 from mlfd_tune.cli.experiments import run, train
 from mlfd_tune.cli.inspection import data, models
+from mlfd_tune.cli.kinds import kinds
 from mlfd_tune.cli.options import Group
 from mlfd_tune.cli.results import export, leaderboard, ui
 from mlfd_tune.core.errors import UserError
@@ -42,5 +43,5 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
 
-for command in (run, train, leaderboard, export, data, models, store, ui, doctor):
+for command in (run, train, leaderboard, export, data, models, kinds, store, ui, doctor):
     main.add_command(command)

@@ -12,6 +12,7 @@ from mlfd_tune.config import Loaded, TrainConfig, pipeline_settings
 from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline, check_settings
 from mlfd_tune.core.store import Artifact, Stage, Store, walk
+from mlfd_tune.tracking.weights import mlflow_fetcher
 
 __all__ = ["train_one"]
 
@@ -28,7 +29,8 @@ def train_one(loaded: Loaded, device: str | None, json_: bool) -> None:
     with problems_in(loaded.path):
         settings = pipeline_settings(config)
         check_settings(settings)
-        store, catalogue = Store(config.store.path, config.store.max_bytes), DatasetCatalogue()
+        store = Store(config.store.path, config.store.max_bytes)
+        catalogue = DatasetCatalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
         check_inputs(config, catalogue, store)
         student = Pipeline(settings, catalogue).student(config.target)
         stages = list(walk([student]))

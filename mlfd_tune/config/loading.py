@@ -47,7 +47,8 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     """Read and check an experiment file.
 
     ``include: other.yaml`` (or a list) in any mapping merges another file's keys under those that
-    stand beside it. Paths of datasets and includes are relative to the file that names them.
+    stand beside it. Paths of datasets, weights and includes are relative to the file that names
+    them.
 
     Args:
         path: A YAML file with a key ``kind``.
@@ -61,8 +62,7 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     raw = reader.read(path)
     for text in overrides:
         _override(raw, text, reader.origins)
-    if isinstance(raw.get("datasets"), dict):
-        absolute_paths(raw["datasets"], Path.cwd())  # those that --set gave
+    absolute_paths(raw, Path.cwd())  # those that --set gave
     kind = raw.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         problem = "this key is needed" if kind is None else f"unknown kind {kind!r}"

@@ -16,6 +16,10 @@ from mlfd_tune.core.errors import UserError, allowed_values
 __all__ = ["Reader", "absolute_paths", "parse_yaml"]
 
 
+# What weights may be beside a file: timm's own, or a URI.
+_NO_FILE = re.compile(r"pretrained$|[A-Za-z][\w.+-]+:/")
+
+
 class Reader:
     """Reads files and merges what they include.
 
@@ -74,18 +78,29 @@ class Reader:
             if isinstance(value, dict):
                 value = self._expand(value, path, location, above)
             own[str(key)] = value
-        if len(at) == 2 and at[0] == "datasets":
-            absolute_paths({at[1]: own}, path.parent)
+        _absolute(own, at, path.parent)
         _merge(merged, own)
         return merged
 
 
-def absolute_paths(datasets: Mapping[Any, Any], folder: Path) -> None:
-    """Make the paths of datasets absolute that are relative to `folder`."""
-    for dataset in datasets.values():
-        if isinstance(dataset, dict) and isinstance(dataset.get("path"), str):
-            path = folder / Path(dataset["path"]).expanduser()
-            dataset["path"] = os.path.abspath(path)  # noqa: PTH100 (resolve would follow links)
+def absolute_paths(raw: Mapping[str, Any], folder: Path) -> None:
+    """Make the paths of datasets and weights absolute that are relative to `folder`."""
+    _absolute(raw.get("teacher"), ("teacher",), folder)
+    for section in ("datasets", "teachers"):
+        entries = raw.get(section)
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            _absolute(entry, (section, name), folder)
+
+
+def _absolute(node: Any, at: Location, folder: Path) -> None:
+    """Make the path absolute that stands in the mapping at `at`, if it is one that has a path."""
+    keys = {("datasets", 2): "path", ("teachers", 2): "weights", ("teacher", 1): "weights"}
+    key = keys.get((str(at[0]), len(at))) if at else None
+    value = node.get(key) if key and isinstance(node, dict) else None
+    if not key or not isinstance(value, str) or (key == "weights" and _NO_FILE.match(value)):
+        return
+    path = folder / Path(value).expanduser()
+    node[key] = os.path.abspath(path)  # noqa: PTH100 (resolve would follow links)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -28,6 +28,8 @@ from mlfd_tune.config.schema import (
 )
 from mlfd_tune.core.data import DATASETS
 from mlfd_tune.core.data.augmentation import PRESETS
+from mlfd_tune.core.losses import FEATURE_LOSSES
+from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.models import ADAPTORS, FUSION_DEPTHS, LEVELS
 
 __all__ = ["render"]
@@ -56,7 +58,8 @@ _VARIED = """\
 Search spaces and the factors of an ablation may vary every key of
 [what all kinds share](#what-all-kinds-share) that decides a student: `seed`, `image_size`,
 `method`, and all keys below `datasets`, `teacher`, `teachers`, `student`, `students`,
-`joint_teacher` and `distillation`. Each value, and both ends of each range, is checked before
+`joint_teacher`, `distillation`, `unic`, `multi_dataset` and `method_options`. Each value, and both
+ends of each range, is checked before
 anything runs. A searched key below `student` wins over what the file says for that dataset under
 `students`.
 """
@@ -65,7 +68,12 @@ anything runs. A searched key below `student` wins over what the file says for t
 _ALLOWED = {
     "arch": "a timm model; see `mlfd-tune models list`",
     "adaptor": ", ".join(f"`{name}`" for name in sorted(ADAPTORS)),
+    "feature_loss": ", ".join(f"`{name}`" for name in sorted(FEATURE_LOSSES)),
+    "method": ", ".join(f"`{name}`" for name in METHODS),
+    "compare": ", ".join(f"`{name}`" for name in METHODS),
     "levels": ", ".join(f"`{name}`" for name in (*FUSION_DEPTHS, *LEVELS)),
+    "rungs": ", ".join(f"`{name}`" for name in (*FUSION_DEPTHS, *LEVELS)),
+    "hint_level": ", ".join(f"`{name}`" for name in LEVELS),
     "source": ", ".join(f"`{name}`" for name in DATASETS),
     "augment": f"{', '.join(f'`{name}`' for name in PRESETS)}, or a mapping",
     "max_bytes": "such as `500MB`, `20GB`",
@@ -73,6 +81,7 @@ _ALLOWED = {
 }
 _TYPES = {
     "levels": "text or list of text",
+    "rungs": "text, list of text or null",
     "max_bytes": "whole number, text or null",
     "augment": "text or [section](#augmentspec)",
     "beta": "number, or mapping of levels to number",

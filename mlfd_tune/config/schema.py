@@ -11,6 +11,7 @@ from mlfd_tune.config.messages import ListedError
 from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.core.errors import allowed_values
 from mlfd_tune.core.settings import PipelineSettings
+from mlfd_tune.core.settings.names import MethodName
 from mlfd_tune.core.spec import Spec
 
 __all__ = [
@@ -79,6 +80,11 @@ class ConfirmSettings(Spec):
 
     top_k: int = Field(1, ge=0, description="Configurations per dataset; 0 for no confirmation.")
     seeds: int = Field(3, ge=2, description="Fresh seeds of each, shared with its baseline.")
+    compare: tuple[MethodName, ...] = Field(
+        (),
+        description="Methods, baselines and controls to train beside it on the same seeds, such as "
+        "`multi_head`. The baseline `none` and the control `own_teacher` always are.",
+    )
 
 
 class ExperimentConfig(PipelineSettings):

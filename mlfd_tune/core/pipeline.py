@@ -6,47 +6,55 @@ student = store.get_or_compute(pipeline.student("digits"))
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 
 from mlfd_tune.core.data import DatasetSpec
 from mlfd_tune.core.errors import UserError
-from mlfd_tune.core.models import (
-    Backbone,
-    StudentAdaptors,
-    check_adaptor,
-    finest,
-    joint_out_shapes,
-    level_shapes,
-    require_levels,
-)
-from mlfd_tune.core.models.levels import map_levels
+from mlfd_tune.core.losses import FEATURE_LOSSES
+from mlfd_tune.core.methods import METHODS
+from mlfd_tune.core.methods.shapes import compared_levels, joint_channels
+from mlfd_tune.core.models import ADAPTORS, Backbone, finest, require_levels
 from mlfd_tune.core.numeric import resolve_precision
-from mlfd_tune.core.settings import Method, PipelineSettings
+from mlfd_tune.core.registry import Registry
+from mlfd_tune.core.settings import PipelineSettings
 from mlfd_tune.core.stages import (
     DatasetStage,
     DistillationSpec,
+    DistilledSpec,
     EvaluationStage,
     FeaturesStage,
+    FusionSpec,
+    JointTeacherSpec,
     JointTeacherStage,
+    LoadedTeacherStage,
+    StudentSpec,
     StudentStage,
-    TargetsStage,
+    Teacher,
     TeacherStage,
 )
-from mlfd_tune.core.stages.joint_teacher import FusionSpec
 from mlfd_tune.core.stages.model_files import without_memory
+from mlfd_tune.core.stages.normalisation import choose_normalisation
+from mlfd_tune.core.stages.weights import Fetch, WeightsSource, resolve_weights
 from mlfd_tune.core.training import TrainSpec
 
 __all__ = ["DatasetCatalogue", "Pipeline", "check_settings"]
 
 
 class DatasetCatalogue:
-    """Dataset stages, made once: finding out what a folder holds means reading all of it.
+    """Dataset stages and weights, made once: what a folder or file holds means reading all of it.
 
-    A catalogue travels to the workers, so that they neither list nor hash the images again.
+    A catalogue travels to the workers, so that they neither list nor hash anything again.
+
+    Args:
+        fetch: Serves MLflow URIs of weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fetch: Fetch | None = None) -> None:
+        self._fetch = fetch
+        self._weights: dict[tuple[str, str], WeightsSource] = {}
+        self._listed: dict[tuple[str, DatasetSpec], DatasetStage] = {}
         self._stages: dict[tuple[str, DatasetSpec, int], DatasetStage] = {}
 
     def stage(self, name: str, source: DatasetSpec, image_size: int) -> DatasetStage:
@@ -57,10 +65,22 @@ class DatasetCatalogue:
         """
         key = (name, source, image_size)
         if key not in self._stages:
-            stage = DatasetStage(name, source, image_size)
-            _ = stage.listing  # listed here, on the driver, and carried along
-            self._stages[key] = stage
+            if (name, source) not in self._listed:
+                stage = DatasetStage(name, source, image_size)
+                _ = stage.listing  # listed here, on the driver, and carried along
+                self._listed[name, source] = stage
+            self._stages[key] = self._listed[name, source].resized(image_size)
         return self._stages[key]
+
+    def weights(self, text: str, arch: str) -> WeightsSource:
+        """Return the weights that a setting names, for an architecture.
+
+        Raises:
+            UserError: They cannot be had, or are another architecture's.
+        """
+        if (text, arch) not in self._weights:
+            self._weights[text, arch] = resolve_weights(text, arch, self._fetch)
+        return self._weights[text, arch]
 
 
 class Pipeline:
@@ -77,25 +97,51 @@ class Pipeline:
         self.settings = settings
         self.catalogue = catalogue or DatasetCatalogue()
 
-    def dataset(self, name: str) -> DatasetStage:
-        """Return the stage that packs a dataset."""
-        return self.catalogue.stage(name, self.settings.datasets[name], self.settings.image_size)
+    def dataset(self, name: str, image_size: int | None = None) -> DatasetStage:
+        """Return the stage that packs a dataset, at the settings' image size unless told."""
+        size = image_size or self.settings.image_size
+        return self.catalogue.stage(name, self.settings.datasets[name], size)
 
-    def teacher(self, name: str) -> TeacherStage:
-        """Return the stage that trains a dataset's teacher."""
+    def student_data(self, target: str) -> DatasetStage:
+        """Return the stage that packs a dataset as its student sees it."""
+        return self.dataset(target, self.settings.student_image_size(target))
+
+    def teacher(self, name: str) -> Teacher:
+        """Return the stage that trains a dataset's teacher, or loads it."""
         teacher = self.settings.teachers[name]
+        arch, train = teacher.arch, _resolved(teacher.train)
+        data = self.dataset(name, self.settings.teacher_image_size(name))
+        source = self.catalogue.weights(teacher.weights, arch) if teacher.weights else None
+        normalisation = choose_normalisation(teacher.normalisation, arch, source)
+        if source is None or teacher.fine_tune:
+            seed = self.settings.seed
+            return TeacherStage(data, arch, train, seed, source, normalisation)
+        return LoadedTeacherStage(data, arch, source, train.threads, normalisation)
+
+    def earlier_generation(self, target: str) -> TeacherStage:
+        """Return the stage that trains a teacher just as `target`'s student is trained."""
+        settings = self.settings
+        train = _resolved(settings.students[target].train)
         return TeacherStage(
-            self.dataset(name), teacher.arch, _resolved(teacher.train), self.settings.seed
+            self.student_data(target), settings.student_arch(target), train, settings.seed
         )
 
-    def joint_teacher(self, target: str, method: Method = "mlfd") -> JointTeacherStage:
-        """Return the stage that trains the joint teacher which `target`'s student learns from."""
+    def features(self, teacher: str, dataset: str, level: str) -> FeaturesStage:
+        """Return the stage that runs `teacher`'s network over a dataset's images."""
+        data = self.dataset(dataset, self.settings.teacher_image_size(teacher))
+        return FeaturesStage(self.teacher(teacher), data, level)
+
+    def joint_teacher(self, teachers: Sequence[str], datasets: Sequence[str]) -> JointTeacherStage:
+        """Return the stage that trains a joint teacher.
+
+        Args:
+            teachers: The datasets whose teachers are fused.
+            datasets: The datasets whose labels it learns.
+        """
         settings = self.settings.joint_teacher
-        names, datasets = _fused(self.settings, target, method)
-        teachers = [self.teacher(name) for name in names]
         level = finest(settings.levels)
         features = {
-            (teacher.dataset, dataset): FeaturesStage(teacher, self.dataset(dataset), level)
+            (teacher, dataset): self.features(teacher, dataset, level)
             for teacher in teachers
             for dataset in datasets
         }
@@ -105,18 +151,57 @@ class Pipeline:
             width=settings.width,
             dropout=settings.dropout,
             norm=settings.norm,
-            channels=_channels(self.settings, datasets),
+            channels=joint_channels(self.settings, datasets),
+            residual=settings.residual,
+            alignment=settings.alignment,
+            fuse_at=settings.fuse_at,
+            depth=settings.depth,
+            extensions=_extensions((ADAPTORS, settings.adaptor)),
         )
-        return JointTeacherStage(
-            teachers, features, fusion, datasets, _resolved(settings.train), self.settings.seed
+        # One dataset has nothing to be sampled beside.
+        sampling = settings.sampling if len(datasets) > 1 else "proportional"
+        temperature = settings.sampling_temperature if sampling == "temperature" else None
+        spec = JointTeacherSpec(
+            fusion=fusion,
+            datasets=tuple(datasets),
+            train=_resolved(settings.train),
+            seed=self.settings.seed,
+            sampling=sampling,
+            sampling_temperature=temperature,
+        )
+        return JointTeacherStage(teachers, features, spec)
+
+    def student_spec(self, target: str, seed: int) -> StudentSpec:
+        """Return the identity that `target`'s student has under every method."""
+        settings = self.settings
+        return StudentSpec(
+            dataset=target,
+            arch=settings.student_arch(target),
+            train=_resolved(settings.students[target].train),
+            seed=seed,
         )
 
-    def targets(self, target: str, method: Method = "mlfd") -> TargetsStage:
-        """Return the stage that runs the joint teacher over `target`'s training images."""
-        return TargetsStage(self.joint_teacher(target, method), target)
+    def distilled_spec(self, target: str, seed: int, levels: Sequence[str]) -> DistilledSpec:
+        """Return the identity of a student that learns by Eq. 3 at `levels`."""
+        chosen = self.settings.distillation
+        compared = compared_levels(self.settings, levels)
+        values: dict[str, Any] = {
+            name: getattr(chosen, name)
+            for name in DistillationSpec.model_fields
+            if name not in ("beta", "extensions")
+        }
+        distillation = DistillationSpec(
+            **values,
+            beta={level: chosen.beta[level] for level in compared},
+            extensions=_extensions(
+                (ADAPTORS, chosen.adaptor), (FEATURE_LOSSES, chosen.feature_loss)
+            ),
+        )
+        student = dict(self.student_spec(target, seed)) | {"distillation": distillation}
+        return DistilledSpec(**student)
 
     def student(
-        self, target: str, method: Method | None = None, seed: int | None = None
+        self, target: str, method: str | None = None, seed: int | None = None
     ) -> StudentStage:
         """Return the stage that trains `target`'s student, baseline or control.
 
@@ -125,26 +210,19 @@ class Pipeline:
             method: In place of the settings' method.
             seed: In place of the settings' seed of the student.
         """
-        settings = self.settings
-        method = method or settings.method
-        seed = settings.student_seed(target) if seed is None else seed
-        arch, train = settings.student_arch(target), _resolved(settings.students[target].train)
-        if method == "none":
-            return StudentStage(self.dataset(target), arch, train, seed)
-        chosen = settings.distillation
-        distillation = DistillationSpec(
-            alpha=chosen.alpha,
-            beta={level: chosen.beta[level] for level in settings.joint_teacher.levels},
-            temperature=chosen.temperature,
-            ce_weight=chosen.ce_weight,
-            target_norm=chosen.target_norm,
-            adaptor=chosen.adaptor,
-        )
-        targets = self.targets(target, method)
-        return StudentStage(self.dataset(target), arch, train, seed, targets, distillation)
+        method = method or self.settings.method
+        seed = self.settings.student_seed(target) if seed is None else seed
+        stage = METHODS.require(method)().student(self, target, seed)
+        added = _extensions((METHODS, method))
+        if added:
+            # Whatever another package's method puts into its spec, its name and version are there.
+            options = self.settings.method_options
+            update = {"extensions": stage.spec.extensions | added, "options": options}
+            stage.spec = stage.spec.model_copy(update=update)
+        return stage
 
     def evaluation(
-        self, target: str, method: Method | None = None, seed: int | None = None
+        self, target: str, method: str | None = None, seed: int | None = None
     ) -> EvaluationStage:
         """Return the stage that reads the test split for `target`'s student."""
         return EvaluationStage(self.student(target, method, seed))
@@ -157,88 +235,37 @@ def check_settings(settings: PipelineSettings) -> None:
         UserError: All problems found, each with its key.
     """
     problems = list(_arch_problems(settings))
-    if settings.method != "none":
-        problems += _fusion_problems(settings)
-        # Shapes can only be asked of architectures that have the levels.
-        problems = problems or list(_distillation_problems(settings))
+    # Shapes can only be asked of architectures that have the levels.
+    problems = problems or list(METHODS[settings.method]().problems(settings))
     if problems:
         raise UserError(*problems)
 
 
-def _fused(settings: PipelineSettings, target: str, method: Method) -> tuple[list[str], list[str]]:
-    """Return whose teachers are fused for `target`'s student, and whose labels they learn."""
-    if method == "own_teacher":
-        return [target], [target]
-    names = list(settings.datasets)
-    return names, names if settings.joint_teacher.heads == "shared" else [target]
-
-
-def _channels(settings: PipelineSettings, datasets: Sequence[str]) -> dict[str, int]:
-    """Channels of the maps: the student's own, so that no student adaptor is needed.
-
-    Where students of several architectures share a joint teacher, its width. At L1 there is no
-    map, so the student's architecture leaves the joint teacher as it is.
-    """
-    archs = {settings.student_arch(name) for name in datasets}
-    levels = map_levels(settings.joint_teacher.levels)
-    if len(archs) > 1:
-        return dict.fromkeys(levels, settings.joint_teacher.width)
-    shapes = level_shapes(archs.pop(), settings.image_size)
-    return {level: shapes[level][0] for level in levels}
-
-
-def _fusion_problems(settings: PipelineSettings) -> Iterator[str]:
-    fusion, chosen = settings.joint_teacher, settings.distillation
-    try:
-        check_adaptor(fusion.adaptor, fusion.levels)
-    except UserError as error:
-        yield f"joint_teacher.adaptor: {error}"
-    weights = (chosen.alpha, chosen.ce_weight, *(chosen.beta[level] for level in fusion.levels))
-    if not any(weights):
-        yield (
-            "distillation: alpha, ce_weight and the beta of every fused level are 0, so there is "
-            "nothing to learn (allowed: at least one above 0)"
+def _arch_problems(settings: PipelineSettings) -> Iterator[str]:
+    method = METHODS[settings.method]()
+    of_teachers, of_students = method.teacher_levels(settings), method.student_levels(settings)
+    for name, teacher in settings.teachers.items():
+        size = settings.teacher_image_size(name)
+        yield from _network_problems(
+            f"teachers.{name}", teacher.arch, size, of_teachers, teacher.train
+        )
+        size, arch = settings.student_image_size(name), settings.student_arch(name)
+        yield from _network_problems(
+            f"students.{name}", arch, size, of_students, settings.students[name].train
         )
 
 
-def _distillation_problems(settings: PipelineSettings) -> Iterator[str]:
-    """Find out whether the student's adaptors can reach the targets, from shapes alone."""
-    fusion, size = settings.joint_teacher, settings.image_size
-    for target in settings.datasets:
-        teachers, datasets = _fused(settings, target, settings.method)
-        in_shapes = {
-            name: level_shapes(settings.teachers[name].arch, size)[finest(fusion.levels)]
-            for name in teachers
-        }
-        channels = _channels(settings, datasets)
-        shapes = joint_out_shapes(fusion.levels, channels, in_shapes, fusion.width, fusion.adaptor)
-        student, adaptor = settings.student_arch(target), settings.distillation.adaptor
-        for level in fusion.levels:
-            try:
-                with without_memory():
-                    StudentAdaptors(level_shapes(student, size), shapes, (level,), adaptor)
-            except UserError as error:
-                yield f"distillation.adaptor: student of {target} at {level}: {error}"
-
-
-def _arch_problems(settings: PipelineSettings) -> Iterator[str]:
-    levels = settings.joint_teacher.levels
-    needed: Mapping[str, tuple[str, ...]] = {"teachers": (), "students": ()}
-    if settings.method != "none":
-        needed = {"teachers": (finest(levels),), "students": levels}
-    for name in settings.datasets:
-        for key, arch, train in (
-            ("teachers", settings.teachers[name].arch, settings.teachers[name].train),
-            ("students", settings.student_arch(name), settings.students[name].train),
-        ):
-            message = _arch_problem(arch, settings.image_size, needed[key])
-            if message:
-                yield f"{key}.{name}.arch: {message}"
-            elif train.drop_path_rate and not _has_drop_path(arch, settings.image_size):
-                yield (
-                    f"{key}.{name}.train.drop_path_rate: architecture {arch!r} has no stochastic "
-                    f"depth, but the rate is {train.drop_path_rate} (allowed: 0)"
-                )
+def _network_problems(
+    key: str, arch: str, image_size: int, levels: tuple[str, ...], train: TrainSpec
+) -> Iterator[str]:
+    message = _arch_problem(arch, image_size, levels)
+    if message:
+        yield f"{key}.arch: {message}"
+    elif train.drop_path_rate and not _has_drop_path(arch, image_size):
+        yield (
+            f"{key}.train.drop_path_rate: architecture {arch!r} has no stochastic depth, but the "
+            f"rate is {train.drop_path_rate} (allowed: 0)"
+        )
 
 
 @cache
@@ -262,3 +289,9 @@ def _has_drop_path(arch: str, image_size: int) -> bool:
 
 def _resolved(train: TrainSpec) -> TrainSpec:
     return train.model_copy(update={"precision": resolve_precision(train.precision)})
+
+
+def _extensions(*used: tuple[Registry[Any], str]) -> dict[str, str]:
+    """Return the packages that kinds come from, for the identity of what is made with them."""
+    origins = {f"{registry.concept} {name}": registry.origin(name) for registry, name in used}
+    return {name: origin for name, origin in origins.items() if origin is not None}

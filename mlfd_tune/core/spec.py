@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,7 +15,13 @@ class Spec(BaseModel):
     """A frozen settings model. Unknown keys and numbers that are not finite are errors.
 
     Equal settings have equal hashes.
+
+    Attributes:
+        added_later: Fields that came after artifacts were made without them. At their default,
+            which is what those artifacts were made with, they are left out of the hash.
     """
+
+    added_later: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
@@ -40,6 +46,13 @@ def content_hash(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Spec):
+        named = {name: getattr(value, name) for name in type(value).model_fields}
+        return {
+            name: _plain(item)
+            for name, item in named.items()
+            if name not in value.added_later or item != type(value).model_fields[name].get_default()
+        }
     if isinstance(value, BaseModel):
         return _plain(value.model_dump(mode="json"))
     if isinstance(value, dict):

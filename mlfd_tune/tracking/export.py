@@ -13,6 +13,7 @@ import yaml
 
 from mlfd_tune.config import Provenance, StoreSettings
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.statistics import Interval
 from mlfd_tune.core.store import Artifact, Store
 from mlfd_tune.core.store.artifact import file_digest, write_atomically
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 __all__ = ["Exported", "best_rows", "export_best"]
-
-_CONTROLS = (vocabulary.NO_METHOD, vocabulary.OWN_TEACHER)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def best_rows(rows: Sequence[Row]) -> dict[str, Row]:
     """
     best: dict[str, Row] = {}
     for row in rows:  # sorted by the leaderboard
-        if row.method not in _CONTROLS:
+        if not _is_comparison(row.method):
             best.setdefault(row.dataset, row)
     return best
 
@@ -86,7 +85,7 @@ def export_best(
             other
             for other in rows
             if (other.dataset, other.sweep, other.status) == (row.dataset, row.sweep, row.status)
-            and other.method in _CONTROLS
+            and _is_comparison(other.method)
             and _mean(other.val) > _mean(row.val)
         ]
         exported.append(_export(client, uri, row, folder, store, next(iter(better), None)))
@@ -184,6 +183,12 @@ def _provenance(
         weights=weights.name if weights else None,
         weights_sha256=file_digest(weights) if weights else None,
     )
+
+
+def _is_comparison(method: str) -> bool:
+    """Tell baselines and controls from methods; a method that is not installed here is one."""
+    known = METHODS.get(method)
+    return known is not None and known.role != "method"
 
 
 def _mean(interval: Interval | None) -> float:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlfd_tune.config import Loaded, SweepConfig
-from mlfd_tune.core.settings import Method
 from mlfd_tune.tune.engine import PlannedTrial
 from mlfd_tune.tune.run_log import config_id, run_settings
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig
 
-__all__ = ["CONTROLS", "confirmation_trials"]
+__all__ = ["confirmation_methods", "confirmation_trials"]
 
-CONTROLS: tuple[Method, ...] = ("none", "own_teacher")
+CONTROLS = ("none", "own_teacher")
+"""What every confirmed configuration stands next to: baseline and own-teacher control."""
+
+
+def confirmation_methods(config: SweepConfig, method: str) -> list[str]:
+    """Return what is trained on each seed for a configuration of `method`, itself first."""
+    return list(dict.fromkeys((method, *CONTROLS, *config.confirm.compare)))
 
 
 def confirmation_trials(loaded: Loaded, studies: Studies) -> list[PlannedTrial]:
     """Return the trainings that confirm the best of every study.
 
     Each configuration is trained at full budget on fresh seeds. On the same seeds, so with the
-    same initialisation, data order and number of steps, stand the dataset-specific baseline and
-    the own-teacher control. Only these read the test split.
+    same initialisation, data order and number of steps, stand the dataset-specific baseline, the
+    own-teacher control and what else is to be compared. Only these read the test split.
     """
     config = loaded.config
     assert isinstance(config, SweepConfig)
@@ -42,9 +47,7 @@ def _one_configuration(
     own_id = config_id(settings, target, settings.method)
     first_seed = settings.student_seed(target) + 1  # the search has seen the settings' own seed
     for seed in range(first_seed, first_seed + config.confirm.seeds):
-        for method in (settings.method, *CONTROLS):
-            if method == settings.method and method in CONTROLS:
-                continue
+        for method in confirmation_methods(config, settings.method):
             request = TrialRequestConfig(
                 id=f"confirm/{target}/{rank}/{method}/{seed}",
                 dataset=target,

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from mlfd_tune.config import Loaded
 from mlfd_tune.core.pipeline import DatasetCatalogue
 from mlfd_tune.core.store import Stage, Store
+from mlfd_tune.tracking.weights import mlflow_fetcher
 from mlfd_tune.tune.callback import ExperimentCallback
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.ray_session import Capacity
@@ -42,8 +43,10 @@ class PlannedTrial:
 
 def trial_context(loaded: Loaded) -> TrialContext:
     """Return what the trials of an experiment share."""
-    store = Store(loaded.config.store.path, loaded.config.store.max_bytes)
-    return TrialContext(loaded.raw, DatasetCatalogue(), store)
+    config = loaded.config
+    store = Store(config.store.path, config.store.max_bytes)
+    catalogue = DatasetCatalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
+    return TrialContext(loaded.raw, catalogue, store)
 
 
 @dataclass(frozen=True)

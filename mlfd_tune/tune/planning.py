@@ -17,7 +17,20 @@ from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig, student_of
 __all__ = ["searched_stages"]
 
 # A parameter below one of these changes what is upstream of the student.
-_UPSTREAM = ("joint_teacher.", "teacher.", "teachers.", "datasets.", "image_size", "seed")
+_UPSTREAM = (
+    "joint_teacher.",
+    "teacher.",
+    "teachers.",
+    "datasets.",
+    "image_size",
+    "seed",
+    "method",
+    "student.arch",
+    "student.image_size",
+    "distillation.hint_level",
+    "unic.teachers",
+    "unic.token_types",
+)
 _CORNERS = 200
 
 Point = dict[str, Any]

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import yaml
 
 from mlfd_tune.config import Loaded, settings_for
-from mlfd_tune.core.settings import Method, PipelineSettings
+from mlfd_tune.core.methods import METHODS
+from mlfd_tune.core.settings import PipelineSettings
 from mlfd_tune.core.spec import content_hash
-from mlfd_tune.core.stages import DatasetStage, FeaturesStage, StudentStage
+from mlfd_tune.core.stages import DatasetStage, DistilledSpec, FeaturesStage, StudentStage
 from mlfd_tune.core.store import Artifact, Manifest, Stage, walk
 from mlfd_tune.tracking import RunRef, Tracker, vocabulary
 from mlfd_tune.tune.records import Outcome
@@ -149,7 +150,7 @@ class RunLog:
             tags[vocabulary.ARM] = arm
         if baseline_of is not None:
             tags[vocabulary.BASELINE_OF] = baseline_of
-        params = dict(_flat(_summary(settings, request.dataset, method, seed)))
+        params = dict(_flat(dict(_summary(settings, method, student))))
         self.tracker.start_run(
             request.id, _name(request, method, seed), parent=PARENT, tags=tags, params=params
         )
@@ -228,26 +229,31 @@ def to_yaml(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _summary(settings: PipelineSettings, dataset: str, method: Method, seed: int) -> dict[str, Any]:
-    """Return what a leaderboard may want to show or filter by; the rest is in config.yaml."""
-    content = settings.model_dump(mode="json")
-    student = {"arch": settings.student_arch(dataset), "seed": seed}
-    levels = settings.joint_teacher.levels
-    summary: dict[str, Any] = {
-        "seed": settings.seed,
-        "image_size": settings.image_size,
-        "method": method,
-        "student": content["students"][dataset] | student,
-    }
-    if method == "none":
-        return summary
-    # A coefficient of a level that is not fused has no part in the result.
-    beta = {level: settings.distillation.beta[level] for level in levels}
-    return summary | {
-        "lineup": ",".join(f"{name}:{t.arch}" for name, t in settings.teachers.items()),
-        "joint_teacher": content["joint_teacher"] | {"levels": ",".join(levels)},
-        "distillation": content["distillation"] | {"beta": beta},
-    }
+def _summary(
+    settings: PipelineSettings, method: str, student: StudentStage
+) -> Iterator[tuple[str, Any]]:
+    """Yield what a leaderboard may want to show or filter by; the rest is in config.yaml."""
+    content, dataset = settings.model_dump(mode="json"), student.dataset
+    network = {"arch": student.spec.arch, "seed": student.spec.seed}
+    yield "seed", settings.seed
+    yield "image_size", settings.image_size
+    yield "method", method
+    yield "student", content["students"][dataset] | network
+    sections = METHODS[method].sections
+    for section in sections:
+        if section == "teachers":
+            lineup = {name: teacher.arch for name, teacher in settings.teachers.items()}
+            yield "lineup", ",".join(f"{name}:{arch}" for name, arch in lineup.items())
+        elif section == "joint_teacher":
+            levels = ",".join(settings.joint_teacher.levels)
+            yield section, content[section] | {"levels": levels}
+        elif isinstance(student.spec, DistilledSpec) and section == "distillation":
+            # A coefficient of a level that is not distilled has no part in the result.
+            yield section, content[section] | {"beta": student.spec.distillation.beta}
+        else:
+            yield section, content[section]
+    if student.spec.options:
+        yield "method_options", student.spec.options
 
 
 def _name(request: TrialRequestConfig, method: str, seed: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mlfd_tune.config import Loaded, SweepConfig
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Stage
-from mlfd_tune.tune.confirm import CONTROLS, confirmation_trials
+from mlfd_tune.tune.confirm import confirmation_methods, confirmation_trials
 from mlfd_tune.tune.engine import Engine
 from mlfd_tune.tune.planning import searched_stages
 from mlfd_tune.tune.plans import StudyPlan
@@ -34,7 +34,7 @@ class Sweep(Experiment):
     def trial_counts(self) -> dict[str, dict[str, int]]:
         """Return the trials of each target: search, and confirmation with its controls."""
         config = _config(self.loaded)
-        arms = len({config.method, *CONTROLS})
+        arms = len(confirmation_methods(config, config.method))
         confirmations = config.confirm.top_k * config.confirm.seeds * arms
         return {
             plan.dataset: {"search": plan.planned, "confirmation": confirmations}

@@ -15,7 +15,6 @@ from ray.tune import Trainable
 
 from mlfd_tune.config import settings_for
 from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline, check_settings
-from mlfd_tune.core.settings import Method
 from mlfd_tune.core.stages import EvaluationStage, StudentStage
 from mlfd_tune.core.store import Claim, Store, walk
 from mlfd_tune.core.training import Trainer
@@ -57,7 +56,7 @@ class TrialRequestConfig:
     id: str
     dataset: str
     params: Mapping[str, Any]
-    method: Method | None = None
+    method: str | None = None
     seed: int | None = None
     test: bool = False
 

@@ -107,7 +107,7 @@ SPACE = "search.space"
 MISTAKES = [
     Mistake(
         "unknown key",
-        ("exp.yaml: distillation.alfa: unknown key", "alpha, beta", "did you mean 'alpha'?"),
+        ("exp.yaml: distillation.alfa: unknown key", "alpha, ", "did you mean 'alpha'?"),
         {"distillation.alfa": 1},
     ),
     Mistake(
@@ -227,8 +227,8 @@ MISTAKES = [
     ),
     Mistake(
         "choice that a key cannot take",
-        ("exp.yaml: search.space.joint_teacher.norm: cannot be 'layer'", "batch, group"),
-        {f"{SPACE}.joint_teacher.norm": {"choice": ["batch", "layer"]}},
+        ("exp.yaml: search.space.joint_teacher.norm: cannot be 'instance'", "batch, group"),
+        {f"{SPACE}.joint_teacher.norm": {"choice": ["batch", "instance"]}},
     ),
     Mistake(
         "malformed range",

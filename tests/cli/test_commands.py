@@ -117,6 +117,22 @@ def test_levels_have_the_shape_of_one_image() -> None:
     assert "stride32" in call("models", "levels", "test_resnet")
 
 
+@pytest.mark.parametrize(
+    ("concept", "name"),
+    [
+        ("methods", "unic"),
+        ("adaptors", "transformer"),
+        ("losses", "attention_map"),
+        ("datasets", "photos"),
+    ],
+)
+def test_what_a_file_may_name_is_listed(concept: str, name: str) -> None:
+    rows = {row["name"]: row for row in read("kinds", concept)}
+    assert rows[name]["from"] == "built in"
+    assert rows[name]["description"]
+    assert name in call("kinds", concept)
+
+
 def test_doctor_tells_what_is_installed_and_what_is_not_reachable(folder: Path) -> None:
     facts = read("doctor")
     assert facts["mlfd-tune"] != "missing"

@@ -144,6 +144,29 @@ def test_overrides_take_any_yaml_value(tmp_path: Path, override: str, read: Any)
     assert read(load(tmp_path, "targets: [letters]\nname: x\n", override).config)
 
 
+def test_weights_are_relative_to_the_file_that_names_them_unless_they_are_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "teachers.yaml").write_text("letters: {weights: ../own.pth}\n")
+    text = FILE + "teacher: {weights: all.safetensors}\nteachers: {include: shared/teachers.yaml}\n"
+    (tmp_path / "exp.yaml").write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    teachers = load_experiment(Path("../exp.yaml")).config.teachers
+    assert teachers["letters"].weights == str(tmp_path / "own.pth")
+    assert teachers["digits"].weights == str(tmp_path / "all.safetensors")
+
+    for kept in ("pretrained", "models:/teacher@champion", "runs:/1/model"):
+        set_ = [f"teachers.digits.weights={kept}"]
+        assert load_experiment(Path("../exp.yaml"), set_).config.teachers["digits"].weights == kept
+    set_ = ["teachers.digits.weights=here.pth"]
+    weights = load_experiment(Path("../exp.yaml"), set_).config.teachers["digits"].weights
+    assert weights == str(tmp_path / "elsewhere" / "here.pth")
+
+
+
 def test_the_last_override_wins(tmp_path: Path) -> None:
     loaded = load(tmp_path, "", "image_size=16", "image_size=64")
 

@@ -45,7 +45,7 @@ def told(**changes: Any) -> list[str]:
         ),
         (
             {"method": "mlfdd"},
-            "method: unknown value 'mlfdd' (allowed: mlfd, none, own_teacher; did you mean",
+            "method: unknown method 'mlfdd' (allowed: fitnet, joint_head, kd, mlfd,",
         ),
         (
             {"tracking": {"url": "x"}},
@@ -73,7 +73,7 @@ def test_a_message_has_the_key_what_is_wrong_and_what_is_allowed(
 
 def test_what_is_filled_into_every_dataset_is_told_once() -> None:
     assert told(student={"arch": "test_resnet", "trian": {}}) == [
-        "student.trian: unknown key (allowed: arch, seed, train; did you mean 'train'?)"
+        "student.trian: unknown key (allowed: arch, image_size, seed, train; did you mean 'train'?)"
     ]
 
 

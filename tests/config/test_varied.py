@@ -53,7 +53,7 @@ def test_every_key_of_the_method_can_be_varied(key: str, distribution: dict[str,
         (
             "distillation.alfa",
             {"float": [0, 2]},
-            "search.space.distillation.alfa: unknown key (allowed: adaptor, alpha,",
+            "search.space.distillation.alfa: unknown key (allowed: adaptor, alignment, alpha,",
         ),
         (
             "student.train.schedule.kind",

@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from mlfd_tune.core.losses import LossTerms, cross_entropy_terms
 from mlfd_tune.core.seeding import RandomStreams
-from mlfd_tune.core.training import Trainer, TrainSpec
+from mlfd_tune.core.training import Task, Trainer, TrainSpec
 
 CPU = torch.device("cpu")
 
 
-class DigitsTask:
+class DigitsTask(Task):
     """Classifies 8x8 digits, with noise as augmentation.
 
     Attributes:

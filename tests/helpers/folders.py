@@ -31,7 +31,7 @@ def write_folder_dataset(
     Returns:
         `root`.
     """
-    raw = DATASETS[source].load(DatasetSpec(source=source))
+    raw = DATASETS[source]().load(DatasetSpec(source=source))
     names = raw.classes[:classes] if isinstance(classes, int) else tuple(classes)
     for split, count in (("train", per_class), ("test", test_per_class)):
         images = raw.splits[split]

@@ -68,7 +68,7 @@ class DatasetRow:
 
 def list_datasets() -> list[DatasetRow]:
     """Return a row for every dataset source."""
-    return [_row(source) for source in DATASETS.values()]
+    return [_row(name, DATASETS[name]()) for name in DATASETS]
 
 
 def check_dataset(
@@ -81,7 +81,7 @@ def check_dataset(
         spec: The dataset.
         progress: Called with (images done, images in all).
     """
-    found = DATASETS[spec.source].inspect(spec)
+    found = DATASETS[spec.source]().inspect(spec)
     problems, warnings = list(found.problems), list(found.warnings)
     classes: tuple[str, ...] = ()
     counts: dict[str, dict[str, int]] = {}
@@ -102,20 +102,20 @@ def check_dataset(
     )
 
 
-def _row(source: DatasetSource) -> DatasetRow:
-    if source.name == "folder":
-        return DatasetRow(source.name, source.description, None, None, None, source.flip)
-    found = source.inspect(DatasetSpec(source=source.name))
+def _row(name: str, source: DatasetSource) -> DatasetRow:
+    if source.path != "none":
+        return DatasetRow(name, source.description, None, None, None, source.flip)
+    found = source.inspect(DatasetSpec(source=name))
     if found.raw is None:
         problem = "; ".join(found.problems)
-        return DatasetRow(source.name, source.description, None, None, None, source.flip, problem)
+        return DatasetRow(name, source.description, None, None, None, source.flip, problem)
     sizes = {name: len(split) for name, split in found.raw.splits.items()}
     return DatasetRow(
-        source.name,
+        name,
         source.description,
         len(found.raw.classes),
         sizes["train"],
-        sizes["test"],
+        sizes.get("test"),
         source.flip,
     )
 

@@ -32,6 +32,7 @@ class Folder(DatasetSource):
     name = "folder"
     description = "your own images: train/<class>/*, optional val/ and test/"
     flip = False  # nobody knows what is in there
+    path = "required"
 
     def fingerprint(self, spec: DatasetSpec) -> Fingerprint:
         """Return the hash of every image's relative path and content, wherever the folder lies."""

@@ -11,15 +11,25 @@ from mlfd_tune.core.data.photos import Photos
 from mlfd_tune.core.data.raw import RawDataset
 from mlfd_tune.core.data.source import DatasetSource
 from mlfd_tune.core.data.splits import prepare_splits
+from mlfd_tune.core.registry import Registry
 
 if TYPE_CHECKING:
     from mlfd_tune.core.data.spec import DatasetSpec
 
 __all__ = ["DATASETS", "dataset_identity", "load_dataset"]
 
-_SOURCES: tuple[DatasetSource, ...] = (Digits(), Letters(), Photos(), Folder())
 
-DATASETS: dict[str, DatasetSource] = {source.name: source for source in _SOURCES}
+def _is_source(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, DatasetSource)
+
+
+DATASETS: Registry[type[DatasetSource]] = Registry(
+    "dataset source", "mlfd_tune.datasets", _is_source
+)
+"""Every dataset source by its name."""
+
+for _source in (Digits, Letters, Photos, Folder):
+    DATASETS.register(_source.name)(_source)
 
 
 def load_dataset(spec: DatasetSpec) -> RawDataset:
@@ -28,7 +38,7 @@ def load_dataset(spec: DatasetSpec) -> RawDataset:
     Raises:
         UserError: When the dataset is missing or malformed, or the spec's sizes do not fit it.
     """
-    return prepare_splits(DATASETS[spec.source].load(spec), spec)
+    return prepare_splits(DATASETS[spec.source]().load(spec), spec)
 
 
 def dataset_identity(spec: DatasetSpec) -> dict[str, Any]:
@@ -38,4 +48,6 @@ def dataset_identity(spec: DatasetSpec) -> dict[str, Any]:
     stage's key holds in place of the spec.
     """
     settings = spec.model_dump(exclude={"source", "path"})
-    return {"content": DATASETS[spec.source].fingerprint(spec), "settings": settings}
+    identity = {"content": DATASETS[spec.source]().fingerprint(spec), "settings": settings}
+    origin = DATASETS.origin(spec.source)
+    return identity if origin is None else identity | {"extension": origin}

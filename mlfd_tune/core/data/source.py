@@ -1,10 +1,10 @@
-"""What a dataset source is. Adding one takes one file and one line in `registry.py`."""
+"""What a dataset source is. Adding one takes one file and its name in `registry.py`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from mlfd_tune.core.data.raw import RawDataset
 from mlfd_tune.core.errors import UserError
@@ -39,11 +39,13 @@ class DatasetSource(ABC):
         name: The registry name.
         description: One line for people.
         flip: Whether a horizontal flip is known to keep an image's label.
+        path: Whether `DatasetSpec.path` must, may or must not be set.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
-    flip: ClassVar[bool]
+    flip: ClassVar[bool] = False
+    path: ClassVar[Literal["required", "optional", "none"]] = "none"
 
     @abstractmethod
     def fingerprint(self, spec: DatasetSpec) -> Fingerprint:

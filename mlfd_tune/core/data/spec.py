@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from mlfd_tune.core.data.registry import DATASETS
-from mlfd_tune.core.errors import allowed_values
+from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.spec import Spec
 
 __all__ = ["DatasetSpec"]
@@ -20,9 +20,9 @@ class DatasetSpec(Spec):
     `registry.dataset_identity`, which leaves the path out and the content in.
     """
 
-    source: str = Field(description="Name of a dataset source: digits, letters, photos or folder.")
+    source: str = Field(description="Name of a dataset source.")
     path: str | None = Field(
-        default=None, description="The dataset's folder. Needed by, and only for, source folder."
+        default=None, description="The dataset's folder, for sources that read one."
     )
     train_size: int | None = Field(
         default=None,
@@ -46,18 +46,19 @@ class DatasetSpec(Spec):
     @field_validator("source")
     @classmethod
     def _source_is_registered(cls, source: str) -> str:
-        if source not in DATASETS:
-            raise ValueError(
-                f"unknown dataset source {source!r} {allowed_values(source, DATASETS)}"
-            )
+        try:
+            DATASETS.require(source)
+        except UserError as error:
+            raise ValueError(str(error)) from None
         return source
 
     @model_validator(mode="after")
-    def _path_is_for_folders(self) -> Self:
-        if self.source == "folder" and not self.path:
-            raise ValueError("path is needed when source is 'folder'")
-        if self.source != "folder" and self.path is not None:
-            raise ValueError(f"path is only for source 'folder', not for {self.source!r}")
+    def _path_suits_the_source(self) -> Self:
+        rule = DATASETS[self.source].path
+        if rule == "required" and not self.path:
+            raise ValueError(f"path is needed when source is {self.source!r}")
+        if rule == "none" and self.path is not None:
+            raise ValueError(f"path is not for source {self.source!r}, which needs none")
         return self
 
     @property

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from mlfd_tune.core.models.adaptors import (
     ADAPTORS,
+    ALIGNMENTS,
     Adaptor,
+    Alignment,
     adaptor_kinds,
     build_adaptor,
     check_adaptor,
 )
 from mlfd_tune.core.models.backbones import Backbone, level_shapes, require_levels
 from mlfd_tune.core.models.errors import ModelChoiceError
-from mlfd_tune.core.models.joint_shapes import joint_out_shapes
+from mlfd_tune.core.models.joint_shapes import FusionSize, joint_out_shapes
 from mlfd_tune.core.models.joint_teacher import JointTeacher
 from mlfd_tune.core.models.levels import (
     FUSION_DEPTHS,
@@ -25,15 +27,19 @@ from mlfd_tune.core.models.levels import (
     parse_levels,
 )
 from mlfd_tune.core.models.norms import NormKind
-from mlfd_tune.core.models.student_adaptors import StudentAdaptors
+from mlfd_tune.core.models.student_adaptors import Compares, StudentAdaptors
 from mlfd_tune.core.models.timm_models import check_arch
 
 __all__ = [
     "ADAPTORS",
+    "ALIGNMENTS",
     "FUSION_DEPTHS",
     "LEVELS",
     "Adaptor",
+    "Alignment",
     "Backbone",
+    "Compares",
+    "FusionSize",
     "JointTeacher",
     "ModelChoiceError",
     "NormKind",

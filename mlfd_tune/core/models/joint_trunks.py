@@ -13,11 +13,24 @@ __all__ = ["MapTrunk", "VectorTrunk"]
 
 
 class VectorTrunk(nn.Module):
-    """L1: the joined embeddings are the embedding; only the linear heads follow."""
+    """L1: the joined embeddings are the embedding; only the linear heads follow.
+
+    The paper found this, a depth of 1, the best of what it tried (section 4.5). Each further step
+    of depth is a feed-forward block of the same width before it.
+
+    Args:
+        channels: The width of the joined embeddings.
+        norm: The norm layers.
+        depth: The trainable layers, the heads being one of them.
+    """
+
+    def __init__(self, channels: int, norm: NormKind, depth: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(_feed_forward(channels, norm) for _ in range(depth - 1)))
 
     def forward(self, fused: Tensor) -> dict[str, Tensor]:
-        """Return ``(N, C)`` as the embedding."""
-        return {EMBEDDING: fused}
+        """Return the embedding ``(N, C)``, from joined embeddings of the same shape."""
+        return {EMBEDDING: self.blocks(fused)}
 
 
 class MapTrunk(nn.Module):
@@ -27,16 +40,19 @@ class MapTrunk(nn.Module):
         in_channels: Channels of the joined maps.
         out_channels: Channels of each map level, coarse to fine.
         norm: The norm layers.
+        depth: The 1x1 convolutions that each block ends in.
     """
 
-    def __init__(self, in_channels: int, out_channels: Mapping[str, int], norm: NormKind) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: Mapping[str, int], norm: NormKind, depth: int
+    ) -> None:
         super().__init__()
         self.fuse = nn.Sequential(make_norm(norm, in_channels, spatial=True), nn.GELU())
         self.blocks = nn.ModuleDict()
         before, finer = in_channels, None
         for level, channels in reversed(list(out_channels.items())):
             steps = halvings(finer, level) if finer else 0
-            self.blocks[level] = _block(before, channels, steps, norm)
+            self.blocks[level] = _block(before, channels, norm, halvings=steps, depth=depth)
             before, finer = channels, level
 
     def forward(self, fused: Tensor) -> dict[str, Tensor]:
@@ -49,13 +65,19 @@ class MapTrunk(nn.Module):
         return {EMBEDDING: x.mean(dim=(2, 3)), **levels}
 
 
-def _block(in_channels: int, out_channels: int, halvings: int, norm: NormKind) -> nn.Sequential:
-    """Bring maps down by 3x3 convolutions of stride 2, then mix channels by a 1x1 convolution."""
+def _feed_forward(channels: int, norm: NormKind) -> nn.Sequential:
+    linear = nn.Linear(channels, channels, bias=False)  # the norm that follows has its own
+    return nn.Sequential(linear, make_norm(norm, channels, spatial=False), nn.GELU())
+
+
+def _block(
+    in_channels: int, out_channels: int, norm: NormKind, *, halvings: int, depth: int
+) -> nn.Sequential:
+    """Bring maps down by 3x3 convolutions of stride 2, then mix channels by 1x1 convolutions."""
     layers: list[nn.Module] = []
-    for _ in range(halvings):
-        layers += _conv(in_channels, out_channels, norm, kernel_size=3, stride=2)
+    for kernel_size, stride in [(3, 2)] * halvings + [(1, 1)] * depth:
+        layers += _conv(in_channels, out_channels, norm, kernel_size=kernel_size, stride=stride)
         in_channels = out_channels
-    layers += _conv(in_channels, out_channels, norm, kernel_size=1, stride=1)
     return nn.Sequential(*layers)
 
 

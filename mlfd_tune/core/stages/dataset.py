@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +40,13 @@ class DatasetStage(Stage):
         self.dataset_name = name
         self.source = source
         self.spec = PackSpec(identity=dataset_identity(source), image_size=image_size)
+
+    def resized(self, image_size: int) -> DatasetStage:
+        """Return the stage that packs the same images at another size."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"image_size": image_size})
+        other.__dict__.pop("key", None)  # the cached key is of this size
+        return other
 
     @property
     def label(self) -> str:  # noqa: D102

@@ -19,7 +19,7 @@ from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.images import EVALUATION_BATCH, ImageBatches
 from mlfd_tune.core.stages.model_files import NPY_HEADER, load_description
-from mlfd_tune.core.stages.teacher import TeacherStage, load_backbone
+from mlfd_tune.core.stages.teacher import Teacher, load_backbone
 from mlfd_tune.core.store import Stage, StageContext, StageResult
 
 __all__ = ["FEATURE_SPLITS", "FeaturesSpec", "FeaturesStage", "to_half"]
@@ -50,7 +50,7 @@ class FeaturesStage(Stage):
     name = "features"
     spec: FeaturesSpec
 
-    def __init__(self, teacher: TeacherStage, data: DatasetStage, level: str) -> None:
+    def __init__(self, teacher: Teacher, data: DatasetStage, level: str) -> None:
         self.teacher = teacher
         self.data = data
         self.spec = FeaturesSpec(level=level)
@@ -92,7 +92,7 @@ class FeaturesStage(Stage):
             )
             array = self._new_array(context.out / f"{split}.npy", len(batches))
             first = 0
-            with torch.inference_mode(), fixed_threads(self.teacher.spec.train.threads):
+            with torch.inference_mode(), fixed_threads(self.teacher.threads):
                 for images, _ in batches.clean(EVALUATION_BATCH):
                     _, features = model(images, levels=(self.spec.level,))
                     values = to_half(features[self.spec.level])

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
-from pathlib import Path
 
-import numpy as np
 import torch
 
-from mlfd_tune.core.metrics import AccuracyMeter
 from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.spec import Spec
-from mlfd_tune.core.stages.features import to_half
-from mlfd_tune.core.stages.joint_teacher import (
-    CachedFeatures,
-    JointTeacherStage,
-    features_name,
-    load_joint_teacher,
-)
-from mlfd_tune.core.stages.model_files import NPY_HEADER
+from mlfd_tune.core.stages.fusion import CachedFeatures, features_name
+from mlfd_tune.core.stages.joint_teacher import JointTeacherStage, load_joint_teacher
+from mlfd_tune.core.stages.target_files import TargetsWriter, targets_bytes
 from mlfd_tune.core.store import Stage, StageContext, StageResult
 
-__all__ = ["TargetsSpec", "TargetsStage", "level_file"]
+__all__ = ["TargetsSpec", "TargetsStage"]
 
 
 class TargetsSpec(Spec):
@@ -66,49 +57,26 @@ class TargetsStage(Stage):
     def dataset(self) -> str:  # noqa: D102
         return self.spec.dataset
 
-    def estimate_bytes(self) -> int:
-        """For every training image two bytes a value at every fused level, and four a logit."""
-        data, shapes = self.joint_teacher.data(self.spec.dataset), self.joint_teacher.out_shapes
-        values = sum(math.prod(shape) for shape in shapes.values())
-        per_image = 2 * values + 4 * data.num_classes
-        return per_image * data.counts["train"] + (len(shapes) + 1) * NPY_HEADER
+    def estimate_bytes(self) -> int:  # noqa: D102
+        data = self.joint_teacher.data(self.spec.dataset)
+        return targets_bytes(self.joint_teacher.out_shapes, data.num_classes, data.counts["train"])
 
     def run(self, context: StageContext) -> StageResult:
-        """Fuse the cached features and keep logits and maps."""
+        """Fuse the cached features and keep logits and features."""
         device = torch.device(context.device)
         model = load_joint_teacher(context.inputs["joint_teacher"].path, device)
         dataset, teachers = self.spec.dataset, self.joint_teacher.teachers
         training = CachedFeatures(context.inputs, teachers, dataset, "train")
-        arrays = {
-            level: self._new_array(context.out / level_file(level), (len(training), *shape))
-            for level, shape in self.joint_teacher.out_shapes.items()
-        }
-        all_logits = []
+        shapes, dtype = self.joint_teacher.out_shapes, self.spec.dtype
+        writer = TargetsWriter(context.out, len(training), shapes, dtype)
         with torch.inference_mode(), fixed_threads(self.joint_teacher.spec.train.threads):
-            first = 0
-            for features, labels in training.batches(device):
+            for features, _ in training.batches(device):
                 fused = model(features)
-                all_logits.append(model.logits(fused["embedding"], dataset).float().cpu())
-                for level, array in arrays.items():
-                    array[first : first + len(labels)] = to_half(fused[level])
-                first += len(labels)
-                context.progress(first / len(training), f"{first}/{len(training)} images")
-        for array in arrays.values():
-            array.flush()
-        logits = torch.cat(all_logits)
-        np.save(context.out / "logits.npy", logits.numpy())
-        meter = AccuracyMeter()
-        meter.update(logits, training.labels)
-        metrics = {f"train/{name}": value for name, value in meter.compute().items()}
+                writer.write(model.logits(fused["embedding"], dataset), fused)
+                done = writer.written
+                context.progress(done / len(training), f"{done}/{len(training)} images")
+        metrics = writer.close(training.labels)
         validation = context.inputs["joint_teacher"].manifest.metrics
-        metrics["val/acc1"] = validation[f"val/acc1/{dataset}"]
-        metrics["val/acc5"] = validation[f"val/acc5/{dataset}"]
+        for name in ("acc1", "acc5"):
+            metrics[f"val/{name}"] = validation[f"val/{name}/{dataset}"]
         return StageResult(metrics)
-
-    def _new_array(self, path: Path, shape: tuple[int, ...]) -> np.memmap:
-        return np.lib.format.open_memmap(path, mode="w+", dtype=self.spec.dtype, shape=shape)
-
-
-def level_file(level: str) -> str:
-    """Return the name of the file that holds the targets at a level."""
-    return f"{level}.npy"

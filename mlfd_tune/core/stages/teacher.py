@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,38 +26,115 @@ from mlfd_tune.core.stages.model_files import (
     without_draws,
     without_memory,
 )
+from mlfd_tune.core.stages.normalisation import Normalisation
 from mlfd_tune.core.stages.training_stage import TrainingStage
+from mlfd_tune.core.stages.weights import WeightsSource, backbone_from
 from mlfd_tune.core.store import Artifact, Stage
-from mlfd_tune.core.training import Trainer, TrainSpec
+from mlfd_tune.core.training import Task, Trainer, TrainSpec
 
 __all__ = [
+    "Teacher",
+    "TeacherIdentity",
     "TeacherSpec",
     "TeacherStage",
     "backbone_bytes",
     "build_backbone",
     "describe_backbone",
     "load_backbone",
+    "teacher_images",
 ]
 
 
-class TeacherSpec(Spec):
-    """Identity of a teacher."""
+class TeacherIdentity(Spec):
+    """What every teacher's identity has."""
 
     dataset: str
     arch: str
+
+
+class TeacherSpec(TeacherIdentity):
+    """Identity of a trained teacher.
+
+    Attributes:
+        weights: Identity of the weights that it starts from; None from scratch.
+        keep_head: False where these are known to tell apart other classes than the dataset's.
+        normalisation: Statistics of its input images; None for the dataset's own.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"weights", "keep_head", "normalisation"})
+
     train: TrainSpec
     seed: int
+    weights: str | None = None
+    keep_head: bool = True
+    normalisation: Normalisation | None = None
 
 
-class ClassifierTask:
+class Teacher(Stage):
+    """A dataset's frozen teacher, however it came to its weights.
+
+    Whatever learns from a teacher goes by what stands here, and by its artifact: the weights and
+    the description that `load_backbone` reads.
+
+    Attributes:
+        data: The packed dataset whose classes it knows.
+        spec: Its identity.
+    """
+
+    name = "teacher"
+    data: DatasetStage
+    spec: TeacherIdentity
+
+    @property
+    @abstractmethod
+    def threads(self) -> int:
+        """Intra-op threads on CPU; whatever runs the network uses as many."""
+
+    @property
+    @abstractmethod
+    def origin(self) -> str:
+        """How it came to its weights, for people; empty for training from scratch."""
+
+    @cached_property
+    def inputs(self) -> dict[str, Stage]:  # noqa: D102
+        return {"dataset": self.data}
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        about = ", ".join(filter(None, (self.spec.arch, self.origin)))
+        return f"teacher {self.spec.dataset} ({about})"
+
+    @property
+    def dataset(self) -> str:  # noqa: D102
+        return self.spec.dataset
+
+    @property
+    def num_classes(self) -> int:
+        """The number of its logits."""
+        return self.data.num_classes
+
+    def estimate_bytes(self) -> int:
+        """The network's weights."""
+        return backbone_bytes(self.spec.arch, self.num_classes, self.data.spec.image_size)
+
+
+class ClassifierTask(Task):
     """A backbone learning its dataset's labels."""
 
-    def __init__(self, model: Backbone, data: PackedDataset, train: TrainSpec) -> None:
+    model: Backbone
+
+    def __init__(
+        self,
+        model: Backbone,
+        data: PackedDataset,
+        train: TrainSpec,
+        normalisation: Normalisation | None = None,
+    ) -> None:
         device = next(model.parameters()).device
         self.model = model
         self.train = train
-        self.training = ImageBatches(data, "train", device)
-        self.validation = ImageBatches(data, "val", device)
+        self.training = teacher_images(data, "train", device, normalisation)
+        self.validation = teacher_images(data, "val", device, normalisation)
         self.size = len(self.training)
 
     def loss(self, indices: Tensor, augment: torch.Generator) -> LossTerms:
@@ -67,54 +146,90 @@ class ClassifierTask:
         return evaluate_classifier(self.model, self.validation, "val")
 
 
-class TeacherStage(TrainingStage):
-    """Trains the teacher of one dataset from scratch.
+class TeacherStage(Teacher, TrainingStage):
+    """Trains the teacher of one dataset, from scratch or from weights that exist already.
 
     Args:
         data: The packed dataset.
         arch: Name of a timm model.
         train: How to train it.
         seed: Seed of its random streams.
+        source: The weights to start from; None for timm's initialisation. A classifier for another
+            number of classes, or for other classes, starts anew.
+        normalisation: Statistics of its input images; None for the dataset's own.
     """
 
-    name = "teacher"
     spec: TeacherSpec
 
-    def __init__(self, data: DatasetStage, arch: str, train: TrainSpec, seed: int) -> None:
+    def __init__(
+        self,
+        data: DatasetStage,
+        arch: str,
+        train: TrainSpec,
+        seed: int,
+        source: WeightsSource | None = None,
+        normalisation: Normalisation | None = None,
+    ) -> None:
         self.data = data
-        self.spec = TeacherSpec(dataset=data.dataset, arch=arch, train=train, seed=seed)
-
-    @cached_property
-    def inputs(self) -> dict[str, Stage]:  # noqa: D102
-        return {"dataset": self.data}
+        self.source = source
+        self.spec = TeacherSpec(
+            dataset=data.dataset,
+            arch=arch,
+            train=train,
+            seed=seed,
+            weights=source and source.identity,
+            keep_head=source is None or source.suits(data.listing[1]),
+            normalisation=normalisation,
+        )
 
     @property
-    def label(self) -> str:  # noqa: D102
-        return f"teacher {self.spec.dataset} ({self.spec.arch})"
-
-    @property
-    def dataset(self) -> str:  # noqa: D102
-        return self.spec.dataset
+    def origin(self) -> str:  # noqa: D102
+        return "fine-tuned" if self.source else ""
 
     @property
     def epochs(self) -> int:  # noqa: D102
         return self.spec.train.epochs
 
-    def estimate_bytes(self) -> int:
-        """The network's weights."""
-        return backbone_bytes(self.spec.arch, self.data.num_classes, self.data.spec.image_size)
+    @property
+    def threads(self) -> int:  # noqa: D102
+        return self.spec.train.threads
 
     def trainer(self, inputs: Mapping[str, Artifact], device: torch.device) -> Trainer:  # noqa: D102
-        packed = PackedDataset(inputs["dataset"].path)
-        streams = RandomStreams(self.spec.seed, "teacher", self.spec.dataset)
-        model = build_backbone(self.spec.arch, packed, self.spec.train, streams).to(device)
-        task = ClassifierTask(model, packed, self.spec.train)
-        return Trainer(task, self.spec.train, streams, device)
+        spec, packed = self.spec, PackedDataset(inputs["dataset"].path)
+        streams = RandomStreams(spec.seed, "teacher", spec.dataset)
+        model = self._initial(packed, streams).to(device)
+        task = ClassifierTask(model, packed, spec.train, spec.normalisation)
+        return Trainer(task, spec.train, streams, device)
 
     def save(self, trainer: Trainer, out: Path) -> None:  # noqa: D102
         task = trainer.task
         assert isinstance(task, ClassifierTask)
         save_model(task.model, describe_backbone(self.spec.arch, task.training), out)
+
+    def _initial(self, packed: PackedDataset, streams: RandomStreams) -> Backbone:
+        spec = self.spec
+        if self.source is None:
+            return build_backbone(spec.arch, packed, spec.train, streams)
+        with streams.as_global("init"):
+            model, _ = backbone_from(
+                self.source,
+                spec.arch,
+                packed.num_classes,
+                packed.image_size,
+                keep_head=spec.keep_head,
+                drop_rate=spec.train.drop_rate,
+                drop_path_rate=spec.train.drop_path_rate,
+            )
+        return model
+
+
+def teacher_images(
+    data: PackedDataset, split: str, device: torch.device, normalisation: Normalisation | None
+) -> ImageBatches:
+    """Return a split's batches, normalised with given statistics or with the dataset's own."""
+    if normalisation is None:
+        return ImageBatches(data, split, device)
+    return ImageBatches(data, split, device, normalisation.mean, normalisation.std)
 
 
 def build_backbone(

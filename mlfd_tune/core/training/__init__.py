@@ -5,8 +5,28 @@ complete checkpoints.
 """
 
 from mlfd_tune.core.training.optimisation import build_optimizer, build_schedule
+from mlfd_tune.core.training.sampling import (
+    SAMPLING_POLICIES,
+    Passes,
+    SamplingPolicy,
+    mixed_order,
+    sampling_shares,
+    whole_batches,
+)
 from mlfd_tune.core.training.spec import TrainSpec
 from mlfd_tune.core.training.task import Task
 from mlfd_tune.core.training.trainer import Trainer
 
-__all__ = ["Task", "TrainSpec", "Trainer", "build_optimizer", "build_schedule"]
+__all__ = [
+    "SAMPLING_POLICIES",
+    "Passes",
+    "SamplingPolicy",
+    "Task",
+    "TrainSpec",
+    "Trainer",
+    "build_optimizer",
+    "build_schedule",
+    "mixed_order",
+    "sampling_shares",
+    "whole_batches",
+]

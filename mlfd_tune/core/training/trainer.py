@@ -20,6 +20,7 @@ from mlfd_tune.core.errors import NonFiniteLossError
 from mlfd_tune.core.numeric import autocast, fixed_threads, resolve_precision
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.training.optimisation import build_optimizer, build_schedule
+from mlfd_tune.core.training.sampling import whole_batches
 from mlfd_tune.core.training.spec import TrainSpec
 from mlfd_tune.core.training.task import Task
 
@@ -52,8 +53,7 @@ class Trainer:
         self.device = device
         self.history: list[dict[str, float]] = []
         self.precision = resolve_precision(spec.precision)
-        # The incomplete last batch is left out: batch statistics of one image are undefined.
-        batches = max(task.size // spec.batch_size, 1)
+        batches = whole_batches(task.size, spec.batch_size, spec.accumulate)
         self.accumulate = min(spec.accumulate, batches)
         self.steps_per_epoch = batches // self.accumulate
         self.optimizer = build_optimizer(task.model.parameters(), spec)
@@ -148,7 +148,8 @@ class Trainer:
         return True
 
     def _optimise(self, epoch: int) -> dict[str, float]:
-        order = torch.randperm(self.task.size, generator=self.streams.torch(f"order/{epoch}"))
+        self.task.begin_epoch(epoch, self.spec.epochs)
+        order = self.task.order(self.streams.torch(f"order/{epoch}"))
         augment = self.streams.torch(f"augment/{epoch}")
         # Sums stay on the device: reading them in the loop would wait for the device every step.
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))

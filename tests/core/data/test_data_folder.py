@@ -35,7 +35,7 @@ def problems_of(root: Path) -> str:
 def test_a_folder_in_any_format_gives_back_its_pictures(tmp_path, suffix):
     write_folder_dataset(tmp_path, "photos", 3, per_class=4, test_per_class=2, suffix=suffix)
     raw = load_dataset(spec_of(tmp_path))
-    original = DATASETS["photos"].load(DatasetSpec(source="photos"))
+    original = DATASETS["photos"]().load(DatasetSpec(source="photos"))
     assert raw.classes == original.classes[:3]
     assert {name: len(split) for name, split in raw.splits.items()} == {
         "train": 9,
@@ -50,7 +50,7 @@ def test_a_folder_in_any_format_gives_back_its_pictures(tmp_path, suffix):
 def test_images_come_in_sorted_order_and_hidden_files_do_not_count(pets):
     (pets / "train/cat/.DS_Store").write_text("junk")
     (pets / "train/.cache").mkdir()
-    raw = DATASETS["folder"].load(spec_of(pets))
+    raw = DATASETS["folder"]().load(spec_of(pets))
     assert raw.classes == ("cat", "dog")
     assert raw.splits["train"].names == tuple(sorted(raw.splits["train"].names))
     assert raw.splits["train"].name(0) == "train/cat/0000.png"
@@ -71,7 +71,7 @@ def test_a_shipped_val_is_used(pets):
 
 
 def test_the_fingerprint_follows_content_and_ignores_hidden_files(pets):
-    folder = DATASETS["folder"]
+    folder = DATASETS["folder"]()
     before = folder.fingerprint(spec_of(pets))
     (pets / "train/cat/.hidden").write_text("junk")
     assert folder.fingerprint(spec_of(pets)) == before
@@ -130,7 +130,7 @@ def test_all_structural_problems_come_at_once(pets):
 )
 def test_a_file_that_is_no_sound_image_is_named(pets, damage, said):
     damage(pets / "train/cat/0002.png")
-    train = DATASETS["folder"].load(spec_of(pets)).splits["train"]
+    train = DATASETS["folder"]().load(spec_of(pets)).splits["train"]
     with pytest.raises(UserError) as caught:
         train.image(2)
     assert str(caught.value).startswith(f"train/cat/0002.png in dataset folder {pets}")

@@ -24,7 +24,7 @@ SPEC = DatasetSpec(source="photos", train_size=200)
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> PackedDataset:
     out = tmp_path_factory.mktemp("packed") / "photos"
-    pack(DATASETS["photos"].load(SPEC), SPEC, 16, out)
+    pack(DATASETS["photos"]().load(SPEC), SPEC, 16, out)
     return PackedDataset(out)
 
 
@@ -62,7 +62,7 @@ def test_classes_and_size_come_back(photos):
 def test_packing_twice_writes_the_same_bytes(tmp_path):
     spec = DatasetSpec(source="digits", train_size=100)
     for place in ("a", "b"):
-        pack(DATASETS["digits"].load(spec), spec, 8, tmp_path / place)
+        pack(DATASETS["digits"]().load(spec), spec, 8, tmp_path / place)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
@@ -70,7 +70,7 @@ def test_packing_twice_writes_the_same_bytes(tmp_path):
 def test_packing_reports_progress_counts_and_the_bytes_it_needs(tmp_path):
     spec = DatasetSpec(source="digits", train_size=100)
     seen: list[tuple[int, int]] = []
-    raw = DATASETS["digits"].load(spec)
+    raw = DATASETS["digits"]().load(spec)
     counts = pack(raw, spec, 8, tmp_path, lambda done, total: seen.append((done, total)))
     assert counts == {"classes": 10, "train_images": 100, "val_images": 287, "test_images": 359}
     assert seen == sorted(seen)
@@ -84,7 +84,7 @@ def test_a_damaged_image_stops_packing_and_is_named(tmp_path):
     (root / "train/1/0001.png").write_text("not a picture")
     spec = DatasetSpec(source="folder", path=str(root))
     with pytest.raises(UserError, match=rf"train/1/0001.png in dataset folder {root}"):
-        pack(DATASETS["folder"].load(spec), spec, 8, tmp_path / "out")
+        pack(DATASETS["folder"]().load(spec), spec, 8, tmp_path / "out")
 
 
 def test_a_constant_channel_has_a_std_that_can_be_divided_by(tmp_path):
@@ -92,7 +92,7 @@ def test_a_constant_channel_has_a_std_that_can_be_divided_by(tmp_path):
     for path in root.rglob("*.png"):
         Image.new("RGB", (8, 8), (10, 20, 30)).save(path)
     spec = DatasetSpec(source="folder", path=str(root))
-    pack(DATASETS["folder"].load(spec), spec, 8, tmp_path / "out")
+    pack(DATASETS["folder"]().load(spec), spec, 8, tmp_path / "out")
     description = json.loads((tmp_path / "out/dataset.json").read_text())
     np.testing.assert_allclose(description["mean"], np.array([10, 20, 30]) / 255)
     np.testing.assert_allclose(description["std"], 1 / 255)

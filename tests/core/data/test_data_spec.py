@@ -17,7 +17,7 @@ def test_every_built_in_is_named_without_further_settings():
         ({"source": "letter"}, "did you mean 'letters'?"),
         ({"source": "imagenet"}, "allowed: digits, folder, letters, photos"),
         ({"source": "folder"}, "path is needed"),
-        ({"source": "digits", "path": "x"}, "path is only for source 'folder'"),
+        ({"source": "digits", "path": "x"}, "path is not for source 'digits'"),
         ({"source": "digits", "train_size": 0}, "train_size"),
         ({"source": "digits", "val_fraction": 0.0}, "val_fraction"),
         ({"source": "digits", "val_fraction": 1.0}, "val_fraction"),

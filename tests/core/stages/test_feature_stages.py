@@ -68,7 +68,12 @@ def test_features_never_read_the_test_split(store, tmp_path):
 def test_nothing_before_the_evaluation_reads_the_test_split(store, tmp_path):
     made = pipeline()
     for number, stage in enumerate(
-        (made.teacher("one"), made.joint_teacher("one"), made.targets("one"), made.student("one"))
+        (
+            made.teacher("one"),
+            made.student("one").targets.joint_teacher,
+            made.student("one").targets,
+            made.student("one"),
+        )
     ):
         inputs = inputs_of(stage, store)
         for name in inputs:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mlfd_tune.core.stages import TargetsView
 from mlfd_tune.core.stages.joint_teacher import load_joint_teacher
+from mlfd_tune.core.stages.target_files import TargetsView
 from tests.helpers.pipelines import inputs_of, pipeline, trainer_of
 
 CPU = torch.device("cpu")
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("heads", ["shared", "per_dataset"])
 def test_a_joint_teacher_learns_the_labels_of_its_datasets(store, heads):
     made = pipeline(joint_teacher={"heads": heads, "train": {"epochs": 8}})
-    stage = made.joint_teacher("one")
+    stage = made.student("one").targets.joint_teacher
     manifest = store.get_or_compute(stage).manifest
     datasets = ("one", "two") if heads == "shared" else ("one",)
     assert stage.spec.datasets == datasets
@@ -29,15 +29,21 @@ def test_a_joint_teacher_learns_the_labels_of_its_datasets(store, heads):
 
 def test_with_shared_heads_all_datasets_have_one_joint_teacher_and_else_each_its_own():
     shared = pipeline(joint_teacher={"heads": "shared"})
-    assert shared.joint_teacher("one").key == shared.joint_teacher("two").key
-    assert shared.targets("one").key != shared.targets("two").key
+    assert (
+        shared.student("one").targets.joint_teacher.key
+        == shared.student("two").targets.joint_teacher.key
+    )
+    assert shared.student("one").targets.key != shared.student("two").targets.key
     apart = pipeline(joint_teacher={"heads": "per_dataset"})
-    assert apart.joint_teacher("one").key != apart.joint_teacher("two").key
+    assert (
+        apart.student("one").targets.joint_teacher.key
+        != apart.student("two").targets.joint_teacher.key
+    )
 
 
 def test_a_batch_mixes_all_datasets_and_each_has_its_own_head(store):
     made = pipeline(joint_teacher={"heads": "shared", "dropout": 0.0})
-    task = trainer_of(made.joint_teacher("one"), store).task
+    task = trainer_of(made.student("one").targets.joint_teacher, store).task
     assert task.size == 96 + 64
     task.model.eval()
     indices = torch.tensor([100, 3, 159, 95, 0, 7])  # of "two": 4, 63
@@ -53,7 +59,9 @@ def test_a_batch_mixes_all_datasets_and_each_has_its_own_head(store):
 
 
 def test_a_batch_without_one_of_the_datasets_trains_the_others(store):
-    task = trainer_of(pipeline(joint_teacher={"heads": "shared"}).joint_teacher("one"), store).task
+    task = trainer_of(
+        pipeline(joint_teacher={"heads": "shared"}).student("one").targets.joint_teacher, store
+    ).task
     task.loss(torch.arange(8), torch.Generator()).total.backward()
     gradients = {name: p.grad is not None for name, p in task.model.named_parameters()}
     assert not gradients["heads.of_two.weight"]
@@ -62,7 +70,7 @@ def test_a_batch_without_one_of_the_datasets_trains_the_others(store):
 
 @pytest.mark.parametrize("levels", ["L1", "L2", "L3", "L4", ["stride16"], ["embedding", "stride8"]])
 def test_a_joint_teacher_read_from_its_files_gives_the_same_outputs(store, tmp_path, levels):
-    stage = pipeline(joint_teacher={"levels": levels}).joint_teacher("one")
+    stage = pipeline(joint_teacher={"levels": levels}).student("one").targets.joint_teacher
     trainer = trainer_of(stage, store)
     trainer.train_epoch()
     stage.finish(trainer, tmp_path)
@@ -84,10 +92,10 @@ def test_a_joint_teacher_read_from_its_files_gives_the_same_outputs(store, tmp_p
 @pytest.mark.parametrize("levels", ["L1", "L2", "L3", "L4", ["stride16"], ["embedding", "stride8"]])
 def test_targets_are_the_joint_teachers_outputs_on_the_training_images_in_order(store, levels):
     made = pipeline(joint_teacher={"levels": levels})
-    stage = made.targets("one")
+    stage = made.student("one").targets
     artifact = store.get_or_compute(stage)
     joint = load_joint_teacher(inputs_of(stage, store)["joint_teacher"].path, CPU)
-    cached = trainer_of(made.joint_teacher("one"), store).task.training["one"]
+    cached = trainer_of(made.student("one").targets.joint_teacher, store).task.training["one"]
     with torch.inference_mode():
         fused = joint(cached.gather(np.arange(96), CPU))
         logits = joint.logits(fused["embedding"], "one").numpy()
@@ -103,7 +111,7 @@ def test_targets_are_the_joint_teachers_outputs_on_the_training_images_in_order(
 
 
 def test_targets_are_normalised_as_asked_when_they_are_read(store):
-    path = store.get_or_compute(pipeline().targets("one")).path
+    path = store.get_or_compute(pipeline().student("one").targets).path
     levels, everything = ("embedding", "stride32"), torch.arange(96)
 
     def read(norm: str) -> dict[str, torch.Tensor]:
@@ -127,7 +135,7 @@ def test_targets_are_normalised_as_asked_when_they_are_read(store):
 
 def test_targets_are_gathered_by_sample(store):
     view = TargetsView(
-        store.get_or_compute(pipeline().targets("one")).path, "none", ("stride32",), CPU
+        store.get_or_compute(pipeline().student("one").targets).path, "none", ("stride32",), CPU
     )
     logits, features = view.gather(torch.tensor([5, 0, 5]))
     every_logit, every_feature = view.gather(torch.arange(96))
@@ -139,9 +147,14 @@ def test_targets_are_gathered_by_sample(store):
 def test_at_l1_the_students_architecture_leaves_the_joint_teacher_as_it_is():
     one = pipeline(joint_teacher={"levels": "L1"})
     other = pipeline(joint_teacher={"levels": "L1"}, student={"arch": "test_vit"})
-    assert one.joint_teacher("one").key == other.joint_teacher("one").key
+    assert (
+        one.student("one").targets.joint_teacher.key
+        == other.student("one").targets.joint_teacher.key
+    )
     deeper = [
-        pipeline(joint_teacher={"levels": "L2"}, student={"arch": arch}).joint_teacher("one").key
+        pipeline(joint_teacher={"levels": "L2"}, student={"arch": arch})
+        .student("one")
+        .targets.joint_teacher.key
         for arch in ("test_resnet", "test_convnext")
     ]
     assert deeper[0] != deeper[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.pipeline import Pipeline
 from mlfd_tune.core.settings import PipelineSettings, deep_merge
 from mlfd_tune.core.store import Store
@@ -30,12 +31,15 @@ def draws_of_an_epoch(trainer, monkeypatch) -> list[tuple[list[int], list[int]]]
     return seen
 
 
+DECAY = {"shape": "cosine", "end": 0.0}
+SMALL_LADDER = {"unic": {"hidden": 16, "last_hidden": 32}}
 ARMS = {
     "mlfd": ({}, "mlfd"),
-    "own teacher": ({}, "own_teacher"),
     "other coefficients": ({"distillation": {"alpha": 2.0, "temperature": 5.0}}, "mlfd"),
     "another depth": ({"joint_teacher": {"levels": "L1"}}, "mlfd"),
     "another lineup": ({"teacher": {"arch": "test_convnext"}}, "mlfd"),
+    "another loss": ({"distillation": {"feature_loss": "cka", "alpha_schedule": DECAY}}, "mlfd"),
+    **{method: (SMALL_LADDER, method) for method in METHODS if method not in ("mlfd", "none")},
 }
 FIXED = {"student": {"arch": "test_resnet", "train": {"augment": "light", "drop_rate": 0.2}}}
 
@@ -71,7 +75,7 @@ def test_another_seed_starts_elsewhere_and_sees_other_images(store, monkeypatch,
 
 def test_the_students_seed_leaves_the_teachers_as_they_are():
     plain, reseeded = pipeline(), pipeline(student={"seed": 7})
-    assert reseeded.targets("one").key == plain.targets("one").key
+    assert reseeded.student("one").targets.key == plain.student("one").targets.key
     assert reseeded.student("one").key != plain.student("one").key
     assert pipeline().student("one", seed=7).key == reseeded.student("one").key
 

@@ -132,7 +132,7 @@ def test_the_loss_is_equation_3_of_the_joint_teachers_targets(store):
 def test_a_coefficient_changes_the_student_and_nothing_before_it(change):
     plain, changed = pipeline(), pipeline(distillation=change)
     assert changed.student("one").key != plain.student("one").key
-    assert changed.targets("one").key == plain.targets("one").key
+    assert changed.student("one").targets.key == plain.student("one").targets.key
     assert changed.student("one", "none").key == plain.student("one", "none").key
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from mlfd_tune.core.models import Backbone
+from mlfd_tune.core.spec import canonical_json
 from mlfd_tune.core.stages.teacher import load_backbone
 from mlfd_tune.core.store import Store
 from mlfd_tune.core.training import trainer as trainer_module
@@ -133,6 +136,14 @@ def test_seed_architecture_dataset_and_image_size_are_part_of_the_key():
         )
     }
     assert len(keys) == 6
+
+
+def test_the_text_under_the_key_of_a_teacher_from_scratch_stays_what_it_is():
+    """A change here orphans every artifact that users have: raise a version only if need be."""
+    spec = pipeline().teacher("one").spec
+    text = json.loads(canonical_json(spec))
+    assert text.pop("train").keys() >= {"epochs", "batch_size", "lr"}
+    assert text == {"arch": "test_resnet", "dataset": "one", "seed": 0}
 
 
 def test_auto_precision_is_settled_in_the_spec():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from torch import nn
 
+from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.models.errors import ModelChoiceError
 from mlfd_tune.core.models.norms import NormKind
+from mlfd_tune.core.registry import Registry
 
-__all__ = ["ADAPTORS", "Adaptor", "register"]
+__all__ = ["ADAPTORS", "Adaptor", "register", "require_adaptor"]
 
 
 class Adaptor(nn.Module):
@@ -30,23 +32,34 @@ class Adaptor(nn.Module):
     keeps_channels: ClassVar[bool] = False
     """Whether the kind gives the channels it takes, so that it cannot bridge two counts."""
 
+    takes_residual: ClassVar[bool] = True
+    """Whether a skip around the kind makes another function of it."""
+
     def __init__(
         self, in_channels: int, out_channels: int, *, spatial: bool, norm: NormKind = "batch"
     ) -> None:
         super().__init__()
 
 
-ADAPTORS: dict[str, type[Adaptor]] = {}
+ADAPTORS: Registry[type[Adaptor]] = Registry(
+    "adaptor",
+    "mlfd_tune.adaptors",
+    lambda kind: isinstance(kind, type) and issubclass(kind, Adaptor),
+)
 """Every kind of adaptor by its name."""
 
-_Kind = TypeVar("_Kind", bound=type[Adaptor])
+register = ADAPTORS.register
+"""Return a class decorator that makes an adaptor known by a name."""
 
 
-def register(name: str) -> Callable[[_Kind], _Kind]:
-    """Return a class decorator that makes an adaptor known as `name`."""
+def require_adaptor(kind: str) -> type[Adaptor]:
+    """Return the adaptor called `kind`.
 
-    def add(kind: _Kind) -> _Kind:
-        ADAPTORS[name] = kind
-        return kind
-
-    return add
+    Raises:
+        ModelChoiceError: There is none, with the kinds there are and the nearest match; or the
+            package it comes from does not work.
+    """
+    try:
+        return ADAPTORS.require(kind)
+    except UserError as error:
+        raise ModelChoiceError(*error.problems) from error

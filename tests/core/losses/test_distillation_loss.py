@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
-from mlfd_tune.core.losses import LossTerms, cross_entropy_terms, distillation_loss
+from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.losses import (
+    FEATURE_LOSSES,
+    LossTerms,
+    cross_entropy_terms,
+    distillation_loss,
+)
 
 Array = NDArray[np.float64]
 LEVELS = {"embedding": (6,), "stride32": (4, 2, 3), "stride16": (3, 4, 4), "stride8": (2, 5, 5)}
@@ -62,16 +69,13 @@ def loss_of(case: dict[str, Any], dtype: torch.dtype = torch.float64) -> LossTer
     def tensor(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: tensor(item) for name, item in value.items()}
-        return torch.from_numpy(value).to(dtype)
+        return value if value is None else torch.from_numpy(value).to(dtype)
 
-    inputs = {
-        name: tensor(case[name])
-        for name in ("logits", "target_logits", "features", "target_features")
-    }
-    weights = ("alpha", "beta", "temperature", "ce_weight", "label_smoothing")
-    return distillation_loss(
-        labels=torch.from_numpy(case["labels"]), **inputs, **{name: case[name] for name in weights}
-    )
+    tensors = ("logits", "target_logits", "features", "target_features")
+    inputs = {name: tensor(case[name]) for name in tensors}
+    labels = None if case["labels"] is None else torch.from_numpy(case["labels"])
+    rest = {name: value for name, value in case.items() if name not in (*tensors, "labels")}
+    return distillation_loss(labels=labels, **inputs, **rest)
 
 
 weight = st.one_of(st.just(0.0), st.floats(0.001, 10))
@@ -218,6 +222,13 @@ def test_half_precision_inputs_are_summed_in_single_precision() -> None:
     assert float(terms.parts["loss_level/stride8"]) == 90000.0
 
 
+def test_the_plain_cross_entropy_of_half_precision_logits_is_in_single_precision() -> None:
+    logits = torch.from_numpy(draw_case(0, 4, 5, [])["logits"]).bfloat16()
+    labels = torch.arange(4)
+    terms = cross_entropy_terms(logits, labels)
+    assert torch.equal(terms.total, F.cross_entropy(logits.float(), labels))
+
+
 def test_what_is_missing_or_of_another_shape_is_an_error() -> None:
     case = draw_case(0, 3, 4, ["embedding"])
     with pytest.raises(ValueError, match="beta has level 'stride8'"):
@@ -232,3 +243,55 @@ def test_what_is_missing_or_of_another_shape_is_an_error() -> None:
         )
     with pytest.raises(ValueError, match="every weight of the loss is 0"):
         loss_of(case | {"alpha": 0.0, "beta": {}, "ce_weight": 0.0})
+
+
+def test_by_default_it_is_equation_3_to_the_bit() -> None:
+    case = draw_case(0, 7, 5, ["embedding", "stride32"])
+    terms = loss_of(case, torch.float32)
+    s, t = (torch.from_numpy(case[name]).float() for name in ("logits", "target_logits"))
+    soft = -(F.softmax(t / 2, dim=1) * F.log_softmax(s / 2, dim=1)).sum(dim=1).mean() * 2.0**2
+    weighted = [1.0 * F.cross_entropy(s, torch.from_numpy(case["labels"])), 0.6 * soft]
+    for level in case["beta"]:
+        student, target = (
+            torch.from_numpy(case[name][level]).float() for name in ("features", "target_features")
+        )
+        weighted.append(0.2 * F.mse_loss(student, target))
+    assert torch.equal(terms.total, torch.stack(weighted).sum())
+
+
+def test_without_labels_the_student_learns_from_its_teacher_alone() -> None:
+    case = draw_case(0, 4, 5, ["embedding"], ce_weight=0.0)
+    with_labels = loss_of(case)
+    without = loss_of(case | {"labels": None})
+    assert torch.equal(without.total, with_labels.total)
+    assert set(with_labels.parts) - set(without.parts) == {"loss_ce"}
+    with pytest.raises(ValueError, match=r"ce_weight is 0\.2, but there are no labels"):
+        loss_of(case | {"labels": None, "ce_weight": 0.2})
+
+
+def test_features_alone_may_teach() -> None:
+    case = draw_case(0, 4, 5, ["embedding"], ce_weight=0.0, alpha=0.0)
+    terms = loss_of(case | {"labels": None, "target_logits": None})
+    assert set(terms.parts) == {"loss", "loss_level/embedding"}
+
+
+@pytest.mark.parametrize("name", sorted(FEATURE_LOSSES))
+def test_every_feature_loss_serves_at_the_levels_it_can_compare(name: str) -> None:
+    levels = list(LEVELS) if FEATURE_LOSSES[name].takes_vectors else ["stride32", "stride8"]
+    case = draw_case(0, 5, 4, levels)
+    kind = FEATURE_LOSSES[name]
+    by_name, by_instance = (loss_of(case | {"feature_loss": loss}) for loss in (name, kind()))
+    assert torch.equal(by_name.total, by_instance.total)
+    for level in levels:
+        student, target = (
+            torch.from_numpy(case[name][level]) for name in ("features", "target_features")
+        )
+        assert torch.equal(by_name.parts[f"loss_level/{level}"], kind()(student, target))
+
+
+def test_a_feature_loss_that_is_not_known_or_not_for_the_level_is_an_error() -> None:
+    case = draw_case(0, 3, 4, ["embedding"])
+    with pytest.raises(UserError, match=r"unknown feature loss 'msee'.*did you mean 'mse'"):
+        loss_of(case | {"feature_loss": "msee"})
+    with pytest.raises(ValueError, match="embedding: the feature loss compares maps"):
+        loss_of(case | {"feature_loss": "attention_map"})

@@ -1,0 +1,66 @@
+"""`kinds`: what a YAML file may name, built in or from an installed package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlfd_tune.cli.options import as_json, examples, print_json, print_table
+from mlfd_tune.core.errors import UserError
+
+if TYPE_CHECKING:
+    from mlfd_tune.core.registry import Registry
+
+__all__ = ["kinds"]
+
+_CONCEPTS = ("methods", "adaptors", "losses", "datasets")
+
+
+@click.command(epilog=examples("mlfd-tune kinds methods", "mlfd-tune kinds losses --json"))
+@click.argument("concept", type=click.Choice(_CONCEPTS))
+@as_json
+def kinds(concept: str, json_: bool) -> None:
+    """List what a file may name: methods, adaptors, losses, datasets.
+
+    Built-in ones, and those that installed packages bring.
+    """
+    registry = _registry(concept)
+    rows = [
+        {
+            "name": name,
+            "from": registry.origin(name) or "built in",
+            "description": _description(registry, name),
+        }
+        for name in registry
+    ]
+    if json_:
+        print_json(rows)
+    else:
+        print_table(("name", "from", ""), [tuple(row.values()) for row in rows])
+
+
+def _registry(concept: str) -> Registry[Any]:
+    # torch is imported for what is asked for, and not for --help.
+    from mlfd_tune.core.data import DATASETS
+    from mlfd_tune.core.losses import FEATURE_LOSSES
+    from mlfd_tune.core.methods import METHODS
+    from mlfd_tune.core.models import ADAPTORS
+
+    registries: dict[str, Registry[Any]] = {
+        "methods": METHODS,
+        "adaptors": ADAPTORS,
+        "losses": FEATURE_LOSSES,
+        "datasets": DATASETS,
+    }
+    return registries[concept]
+
+
+def _description(registry: Registry[Any], name: str) -> str:
+    try:
+        kind = registry[name]
+    except UserError as error:  # a package that does not work is listed with the reason
+        return f"error: {error}"
+    role = getattr(kind, "role", None)
+    said = getattr(kind, "description", None) or (kind.__doc__ or "").strip().partition("\n")[0]
+    return f"{role}: {said}" if role else str(said).rstrip(".")

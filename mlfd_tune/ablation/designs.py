@@ -41,7 +41,9 @@ def _grid(design: DesignSettings) -> list[Arm]:
     arms = []
     for values in itertools.product(*design.factors.values()):
         params = {key: _plain(value) for key, value in zip(keys, values, strict=True)}
-        arms.append(Arm(_name(params), params, params == reference))
+        # Where nothing but methods is compared, their names say enough.
+        name = str(params["method"]) if keys == ["method"] else _name(params)
+        arms.append(Arm(name, params, params == reference))
     return arms
 
 

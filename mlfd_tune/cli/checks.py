@@ -8,6 +8,8 @@ from mlfd_tune.config import ExperimentConfig
 from mlfd_tune.core.data import DatasetSpec, load_dataset
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.pipeline import DatasetCatalogue
+from mlfd_tune.core.stages.model_files import without_draws
+from mlfd_tune.core.stages.weights import backbone_from
 from mlfd_tune.core.store import Store
 from mlfd_tune.tracking import check_uri
 
@@ -58,7 +60,11 @@ def _weights_problems(config: ExperimentConfig, catalogue: DatasetCatalogue) -> 
         if teacher.weights is None:
             continue
         try:
-            catalogue.weights(teacher.weights, teacher.arch)
+            source = catalogue.weights(teacher.weights, teacher.arch)
+            if source.kind == "file":  # timm's own fit, and are a download
+                size = config.teacher_image_size(name)
+                with without_draws():
+                    backbone_from(source, teacher.arch, 2, size, keep_head=False)
         except UserError as error:
             for line in error.problems:
                 yield f"teachers.{name}.weights: {line.removeprefix('weights: ')}"

@@ -56,8 +56,29 @@ def doctor(store: str, uri: str, json_: bool) -> None:
         "free disk": f"{shutil.disk_usage('.').free / 1e9:.1f} GB",
         "store": f"{store}{'' if Path(store).is_dir() else ' (not made yet)'}",
         "tracking": _tracking(uri),
+        **_extensions(),
     }
     print_json(facts) if json_ else print_table(("", ""), facts.items())
+
+
+def _extensions() -> dict[str, str]:
+    """Return the kinds that packages bring, each with its package or why it cannot be used."""
+    from mlfd_tune.core.data import DATASETS
+    from mlfd_tune.core.losses import FEATURE_LOSSES
+    from mlfd_tune.core.methods import METHODS
+    from mlfd_tune.core.models import ADAPTORS
+
+    found = {}
+    for registry in (ADAPTORS, FEATURE_LOSSES, METHODS, DATASETS):
+        for name in registry:
+            try:
+                origin = registry.origin(name)
+                registry.require(name)
+            except UserError as error:
+                origin = str(error)
+            if origin is not None:
+                found[f"{registry.concept} {name}"] = origin
+    return found
 
 
 def _tracking(uri: str) -> str:

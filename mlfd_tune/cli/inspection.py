@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from mlfd_tune.core.errors import UserError, allowed_values, nearest
 
 if TYPE_CHECKING:
     from mlfd_tune.core.data import DatasetReport
+    from mlfd_tune.core.models.timm_levels import LevelPlan
 
 __all__ = ["data", "models"]
 
@@ -65,7 +67,7 @@ def data_check(what: str, json_: bool) -> None:
     """
     from mlfd_tune.core.data import DATASETS, DatasetSpec, check_dataset
 
-    if what in DATASETS and what != "folder":
+    if what in DATASETS and DATASETS[what].path == "none":
         specs = {what: DatasetSpec(source=what)}
     elif what.endswith((".yaml", ".yml")):
         from mlfd_tune.config import load_experiment
@@ -74,10 +76,8 @@ def data_check(what: str, json_: bool) -> None:
     elif Path(what).is_dir():
         specs = {Path(what).name: DatasetSpec(source="folder", path=what)}
     else:
-        names = [name for name in DATASETS if name != "folder"]
-        raise UserError(
-            f"{what}: no such folder, experiment file or source {allowed_values(what, names)}"
-        )
+        known = allowed_values(what, _sources_without_a_folder())
+        raise UserError(f"{what}: no such folder, experiment file or source {known}")
     reports = [check_dataset(name, spec) for name, spec in specs.items()]
     if json_:
         print_json([{"ok": report.ok, **report.__dict__} for report in reports])
@@ -86,6 +86,17 @@ def data_check(what: str, json_: bool) -> None:
             _print_report(report)
     if not all(report.ok for report in reports):
         sys.exit(2)
+
+
+def _sources_without_a_folder() -> list[str]:
+    from mlfd_tune.core.data import DATASETS
+
+    names = []
+    for name in DATASETS:
+        with suppress(UserError):  # of a package that does not work
+            if DATASETS[name].path == "none":
+                names.append(name)
+    return names
 
 
 def _print_report(report: DatasetReport) -> None:
@@ -136,17 +147,33 @@ def models_list(pattern: str, json_: bool) -> None:
 def models_levels(arch: str, image_size: int, json_: bool) -> None:
     """Show the levels of an architecture.
 
-    With each level of ARCH, the shape of one image's features: channels, height, width.
+    With each level of ARCH, the shape of one image's features: channels, height, width; and how it
+    is found: by stride, or in plain transformers and mixers by depth.
     """
-    from mlfd_tune.core.models import level_shapes
+    from mlfd_tune.core.models.timm_levels import plan_levels
 
-    shapes = level_shapes(arch, image_size)
+    plan = plan_levels(arch, image_size)
     if json_:
-        print_json({level: list(shape) for level, shape in shapes.items()})
+        print_json({level: list(shape) for level, shape in plan.shapes.items()})
+        return
+    rows = [
+        (level, " x ".join(map(str, shape)), _taken_from(plan, level))
+        for level, shape in plan.shapes.items()
+    ]
+    print_table(("level", "shape", "taken from"), rows)
+    click.echo(f"Levels are found by {plan.found}.")
+
+
+def _taken_from(plan: LevelPlan, level: str) -> str:
+    from mlfd_tune.core.models.levels import stride
+
+    if level not in plan.indices:
+        return "what the classifier takes"
+    if plan.found == "depth":
+        where = f"block {plan.indices[level] + 1}"
     else:
-        print_table(
-            ("level", "shape"), [(name, " x ".join(map(str, s))) for name, s in shapes.items()]
-        )
+        where = f"the last map of stride {stride(level)}"
+    return f"{where}, resized" if level in plan.resize else where
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -31,6 +31,7 @@ from mlfd_tune.core.data.augmentation import PRESETS
 from mlfd_tune.core.losses import FEATURE_LOSSES
 from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.models import ADAPTORS, FUSION_DEPTHS, LEVELS
+from mlfd_tune.core.registry import Registry
 
 __all__ = ["render"]
 
@@ -64,17 +65,23 @@ anything runs. A searched key below `student` wins over what the file says for t
 `students`.
 """
 
+
+def _built_in(registry: Registry[Any]) -> list[str]:
+    """Return the names that are there in every installation."""
+    return [name for name in registry if registry.origin(name) is None]
+
+
 # What the annotations of these fields do not tell.
 _ALLOWED = {
     "arch": "a timm model; see `mlfd-tune models list`",
-    "adaptor": ", ".join(f"`{name}`" for name in sorted(ADAPTORS)),
-    "feature_loss": ", ".join(f"`{name}`" for name in sorted(FEATURE_LOSSES)),
-    "method": ", ".join(f"`{name}`" for name in METHODS),
-    "compare": ", ".join(f"`{name}`" for name in METHODS),
+    "adaptor": ", ".join(f"`{name}`" for name in sorted(_built_in(ADAPTORS))),
+    "feature_loss": ", ".join(f"`{name}`" for name in sorted(_built_in(FEATURE_LOSSES))),
+    "method": ", ".join(f"`{name}`" for name in _built_in(METHODS)),
+    "compare": ", ".join(f"`{name}`" for name in _built_in(METHODS)),
     "levels": ", ".join(f"`{name}`" for name in (*FUSION_DEPTHS, *LEVELS)),
     "rungs": ", ".join(f"`{name}`" for name in (*FUSION_DEPTHS, *LEVELS)),
     "hint_level": ", ".join(f"`{name}`" for name in LEVELS),
-    "source": ", ".join(f"`{name}`" for name in DATASETS),
+    "source": ", ".join(f"`{name}`" for name in _built_in(DATASETS)),
     "augment": f"{', '.join(f'`{name}`' for name in PRESETS)}, or a mapping",
     "max_bytes": "such as `500MB`, `20GB`",
     "beta": "at least 0",

@@ -213,12 +213,14 @@ class Pipeline:
         method = method or self.settings.method
         seed = self.settings.student_seed(target) if seed is None else seed
         stage = METHODS.require(method)().student(self, target, seed)
+        stage.method = method
         added = _extensions((METHODS, method))
         if added:
             # Whatever another package's method puts into its spec, its name and version are there.
             options = self.settings.method_options
             update = {"extensions": stage.spec.extensions | added, "options": options}
             stage.spec = stage.spec.model_copy(update=update)
+            stage.__dict__.pop("key", None)  # where the method has asked for it before
         return stage
 
     def evaluation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
@@ -169,9 +170,14 @@ def _lacking(kind: object) -> list[str]:
 def _package(extension: EntryPoint) -> str:
     """Return the name and version of the package that an entry point belongs to."""
     package = extension.dist
-    if package is None or not package.name or not package.version:
+    # Where there is no metadata, Python's own finder gives None, and that of the package
+    # importlib_metadata, which takes its place once it is imported, raises an error of its own.
+    name = version = None
+    with suppress(Exception):
+        name, version = package and package.name, package and package.version
+    if not name or not version:
         raise UserError(
             f"the package that names {extension.value} for {extension.group} has no metadata with "
             "its name and version; install it again"
         )
-    return f"{package.name} {package.version}"
+    return f"{name} {version}"

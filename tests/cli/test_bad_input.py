@@ -179,10 +179,14 @@ MISTAKES = [
         "level the architecture does not have",
         (
             "exp.yaml: ",
-            "teachers.mine.arch: architecture 'test_vit' has no level 'stride32'",
+            "teachers.mine.arch: architecture 'levit_128s' has no level 'stride8'",
             "it has: embedding, stride",
         ),
-        {"teachers": {"mine": {"arch": "test_vit"}}, "students": {"mine": {"arch": "test_resnet"}}},
+        {
+            "joint_teacher.levels": "L4",
+            "teachers": {"mine": {"arch": "levit_128s"}},
+            "students": {"mine": {"arch": "test_resnet"}},
+        },
     ),
     Mistake(
         "unknown adaptor",

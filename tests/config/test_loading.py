@@ -166,7 +166,6 @@ def test_weights_are_relative_to_the_file_that_names_them_unless_they_are_no_fil
     assert weights == str(tmp_path / "elsewhere" / "here.pth")
 
 
-
 def test_the_last_override_wins(tmp_path: Path) -> None:
     loaded = load(tmp_path, "", "image_size=16", "image_size=64")
 

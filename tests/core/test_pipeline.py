@@ -203,12 +203,12 @@ def test_settings_that_fit_together_pass(levels):
     ("changes", "problems"),
     [
         (
-            {"teachers": {"two": {"arch": "test_vit"}}},
+            {"teachers": {"two": {"arch": "levit_128s"}}, "joint_teacher": {"levels": "L4"}},
             [
-                "teachers.two.arch: architecture 'test_vit' has no level 'stride32' at 32 px "
-                "(it has: embedding, stride16)",
-                "students.two.arch: architecture 'test_vit' has no level 'stride32' at 32 px "
-                "(it has: embedding, stride16)",
+                "teachers.two.arch: architecture 'levit_128s' has no level 'stride8' at 32 px "
+                "(it has: embedding, stride32, stride16)",
+                "students.two.arch: architecture 'levit_128s' has no level 'stride8' at 32 px "
+                "(it has: embedding, stride32, stride16)",
             ],
         ),
         (
@@ -252,5 +252,5 @@ def test_what_only_shows_when_settings_meet_is_found_before_anything_runs(change
 
 def test_a_baseline_asks_nothing_of_levels_and_adaptors():
     check_settings(
-        settings(method="none", teacher={"arch": "test_vit"}, joint_teacher={"levels": "L4"})
+        settings(method="none", teacher={"arch": "levit_128s"}, joint_teacher={"levels": "L4"})
     )

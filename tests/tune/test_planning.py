@@ -56,7 +56,16 @@ def test_a_condition_on_a_students_parameter_does_not_hide_stages(tmp_path: Path
 def test_a_combination_that_cannot_work_is_an_error_before_anything_runs(
     tmp_path: Path, more: dict[str, Any]
 ) -> None:
-    space = {"joint_teacher.levels": {"choice": ["L1", "L2"]}, **more}
-    with pytest.raises(UserError, match=r"levels=L2.*test_vit.*has no level 'stride32'"):
-        planned(tmp_path, space)
+    space = {"joint_teacher.levels": {"choice": ["L1", "L4"]}, **more}
+    with pytest.raises(UserError, match=r"levels=L4.*levit_128s.*has no level 'stride8'"):
+        planned(tmp_path, space, teachers={"photos": {"arch": "levit_128s"}})
     assert not (tmp_path / "store").exists()
+
+
+def test_the_stages_of_every_method_searched_are_planned(tmp_path: Path) -> None:
+    space = {"method": {"choice": ["kd", "unic", "multi_head"]}}
+    stages = planned(tmp_path, space)
+    assert stages.count("teacher") == 2
+    assert stages.count("features") == 4, "each teacher's embedding and map, for UNIC"
+    assert stages.count("targets") == 1, "the own teacher's logits, for KD"
+    assert "joint_teacher" not in stages

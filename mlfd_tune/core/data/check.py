@@ -12,7 +12,6 @@ import numpy as np
 from mlfd_tune.core.data.decode import to_rgb
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
 from mlfd_tune.core.data.registry import DATASETS
-from mlfd_tune.core.data.source import DatasetSource
 from mlfd_tune.core.data.spec import DatasetSpec
 from mlfd_tune.core.data.splits import prepare_splits
 from mlfd_tune.core.errors import UserError
@@ -68,7 +67,7 @@ class DatasetRow:
 
 def list_datasets() -> list[DatasetRow]:
     """Return a row for every dataset source."""
-    return [_row(name, DATASETS[name]()) for name in DATASETS]
+    return [_row(name) for name in DATASETS]
 
 
 def check_dataset(
@@ -102,7 +101,11 @@ def check_dataset(
     )
 
 
-def _row(name: str, source: DatasetSource) -> DatasetRow:
+def _row(name: str) -> DatasetRow:
+    try:
+        source = DATASETS[name]()
+    except UserError as error:  # a package that does not work; the other sources do
+        return DatasetRow(name, "", None, None, None, False, "; ".join(error.problems))
     if source.path != "none":
         return DatasetRow(name, source.description, None, None, None, source.flip)
     found = source.inspect(DatasetSpec(source=name))

@@ -28,8 +28,14 @@ DATASETS: Registry[type[DatasetSource]] = Registry(
 )
 """Every dataset source by its name."""
 
-for _source in (Digits, Letters, Photos, Folder):
-    DATASETS.register(_source.name)(_source)
+_BUILT_IN: dict[str, type[DatasetSource]] = {
+    "digits": Digits,
+    "letters": Letters,
+    "photos": Photos,
+    "folder": Folder,
+}
+for _name, _source in _BUILT_IN.items():
+    DATASETS.register(_name)(_source)
 
 
 def load_dataset(spec: DatasetSpec) -> RawDataset:

@@ -33,16 +33,14 @@ class Inspection:
 
 
 class DatasetSource(ABC):
-    """A kind of dataset, addressed by `name` in `DatasetSpec.source`.
+    """A kind of dataset, addressed by its name in `DatasetSpec.source`.
 
     Attributes:
-        name: The registry name.
         description: One line for people.
         flip: Whether a horizontal flip is known to keep an image's label.
         path: Whether `DatasetSpec.path` must, may or must not be set.
     """
 
-    name: ClassVar[str]
     description: ClassVar[str]
     flip: ClassVar[bool] = False
     path: ClassVar[Literal["required", "optional", "none"]] = "none"

@@ -28,14 +28,13 @@ class Mlfd(Method):
 
     description = "distil the joint teacher of all datasets' teachers (MLFD)"
     sections = ("teachers", "joint_teacher", "distillation")
-    _name = "mlfd"
 
     def student(self, pipeline: Pipeline, target: str, seed: int) -> StudentStage:  # noqa: D102
         teachers, datasets = self.fused(pipeline.settings, target)
         targets = TargetsStage(pipeline.joint_teacher(teachers, datasets), target)
         levels = pipeline.settings.joint_teacher.levels
         spec = pipeline.distilled_spec(target, seed, levels)
-        return DistilledStudentStage(pipeline.student_data(target), spec, targets, self._name)
+        return DistilledStudentStage(pipeline.student_data(target), spec, targets)
 
     def teacher_levels(self, settings: PipelineSettings) -> tuple[str, ...]:  # noqa: D102
         return (finest(settings.joint_teacher.levels),)
@@ -86,7 +85,6 @@ class OwnTeacher(Mlfd):
 
     description = "the same distillation from the dataset's own teacher only"
     role = "control"
-    _name = "own_teacher"
 
     def fused(self, settings: PipelineSettings, target: str) -> tuple[list[str], list[str]]:  # noqa: D102
         return [target], [target]

@@ -24,7 +24,7 @@ class LabelsAlone(Method):
 
     def student(self, pipeline: Pipeline, target: str, seed: int) -> StudentStage:  # noqa: D102
         spec = pipeline.student_spec(target, seed)
-        return BaselineStage(pipeline.student_data(target), spec, "none")
+        return BaselineStage(pipeline.student_data(target), spec)
 
 
 class _MultiDataset(Method):
@@ -48,7 +48,7 @@ class _MultiDataset(Method):
                 mixed.sampling_temperature if mixed and mixed.sampling == "temperature" else None
             ),
         )
-        return MultiDatasetStage(pipeline.student_data(target), spec, others, self._kind)
+        return MultiDatasetStage(pipeline.student_data(target), spec, others)
 
     def problems(self, settings: PipelineSettings) -> Iterator[str]:
         if len(settings.datasets) < 2:

@@ -32,7 +32,6 @@ class KnowledgeDistillation(Method):
 
     description = "distil the logits of the dataset's own teacher (Hinton et al. 2015)"
     sections = ("teachers", "distillation")
-    _name = "kd"
 
     def levels(self, settings: PipelineSettings) -> tuple[str, ...]:
         """Return the levels whose features are distilled."""
@@ -42,7 +41,7 @@ class KnowledgeDistillation(Method):
         levels = self.levels(pipeline.settings)
         spec = pipeline.distilled_spec(target, seed, levels)
         targets = TeacherTargetsStage(self._teacher(pipeline, target), levels)
-        return DistilledStudentStage(pipeline.student_data(target), spec, targets, self._name)
+        return DistilledStudentStage(pipeline.student_data(target), spec, targets)
 
     def teacher_levels(self, settings: PipelineSettings) -> tuple[str, ...]:  # noqa: D102
         return self.levels(settings)
@@ -74,7 +73,6 @@ class FitNet(KnowledgeDistillation):
     """
 
     description = "distil one hint level and the logits of the own teacher (Romero et al. 2015)"
-    _name = "fitnet"
 
     def levels(self, settings: PipelineSettings) -> tuple[str, ...]:  # noqa: D102
         return (settings.distillation.hint_level,)
@@ -91,7 +89,6 @@ class SelfDistillation(KnowledgeDistillation):
     description = "the same loss from a network trained just like the student (born-again)"
     role = "control"
     sections = ("joint_teacher", "distillation")
-    _name = "self_distillation"
 
     def levels(self, settings: PipelineSettings) -> tuple[str, ...]:  # noqa: D102
         return settings.joint_teacher.levels

@@ -48,7 +48,7 @@ class Unic(Method):
             labels=chosen.labels,
         )
         spec = UnicStudentSpec(**dict(pipeline.student_spec(target, seed)), unic=unic)
-        return UnicStage(pipeline.student_data(target), spec, features, "unic")
+        return UnicStage(pipeline.student_data(target), spec, features)
 
     def teacher_levels(self, settings: PipelineSettings) -> tuple[str, ...]:  # noqa: D102
         return tuple(_LEVEL_OF[kind] for kind in settings.unic.token_types)

@@ -16,6 +16,7 @@ from mlfd_tune.core.models.adaptors import (
     check_adaptor,
 )
 from mlfd_tune.core.models.backbones import Backbone, level_shapes, require_levels
+from mlfd_tune.core.models.checkpoints import CheckpointReport, load_checkpoint
 from mlfd_tune.core.models.errors import ModelChoiceError
 from mlfd_tune.core.models.joint_shapes import FusionSize, joint_out_shapes
 from mlfd_tune.core.models.joint_teacher import JointTeacher
@@ -38,6 +39,7 @@ __all__ = [
     "Adaptor",
     "Alignment",
     "Backbone",
+    "CheckpointReport",
     "Compares",
     "FusionSize",
     "JointTeacher",
@@ -52,6 +54,7 @@ __all__ = [
     "fusion_depth",
     "joint_out_shapes",
     "level_shapes",
+    "load_checkpoint",
     "parse_levels",
     "require_levels",
 ]

@@ -1,25 +1,28 @@
-"""Local checkpoints: weights of a backbone from safetensors or a torch file, never by pickle."""
+"""Checkpoints: local files of weights, loaded into a backbone whole or not at all."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlfd_tune.core.models.backbones import Backbone
 from mlfd_tune.core.models.errors import ModelChoiceError
-from mlfd_tune.core.models.timm_models import classifiers
+from mlfd_tune.core.models.timm_models import class_layers
 
 __all__ = ["CheckpointReport", "checkpoint_digest", "load_checkpoint"]
 
-# Where training programs keep the weights in what they save.
-_NESTED = (
+# Where training programs keep the weights in their checkpoints. Averaged ones come first, as timm
+# takes them; a self-distilled teacher (DINO) is the average of its student.
+_ENTRIES = (
     "state_dict_ema",
     "model_ema",
     "state_dict",
@@ -28,8 +31,10 @@ _NESTED = (
     "teacher",
     "student",
 )
-# What wrappers put before the names: DataParallel, torch.compile, Lightning, this program.
+
+# What wrappers put before the names: DataParallel, torch.compile, and a network as an attribute.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+
 _SHOWN = 5
 
 
@@ -38,124 +43,190 @@ class CheckpointReport:
     """What a checkpoint gave.
 
     Attributes:
-        loaded: How many tensors were loaded.
-        classes: The classes of the file's classifier; None when it has none.
+        entry: The entry of the file that held the weights, such as ``state_dict``; None where they
+            are the file.
+        tensors: How many tensors were loaded.
+        head: Whether the classifier's were among them.
+        classes: The number of classes of the file's classifier; None where it has none.
     """
 
-    loaded: int
+    entry: str | None
+    tensors: int
+    head: bool
     classes: int | None
 
 
-def checkpoint_digest(path: Path) -> str:
-    """Return the SHA-256 of the file's content as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_checkpoint(model: Backbone, path: Path, *, head: bool = True) -> CheckpointReport:
-    """Load a checkpoint's weights into a backbone, all or, when an error is raised, none.
+    """Load a local checkpoint into `model`; where that fails the model is as it was.
 
-    Takes a state dict, plain or below a key such as ``state_dict``, with timm's names or those of
-    this program's files, and with the prefixes that wrappers put before them.
+    The file is a ``.safetensors`` file or one of ``torch.save``, of which only weights are read:
+    a pickle of anything else may run code when it is loaded, and is refused. The weights may be the
+    file or an entry of it, and have timm's names, with or without the prefixes that DataParallel,
+    ``torch.compile`` and this package's own files put before them.
 
     Args:
         model: The backbone.
-        path: A ``.safetensors`` file, or a torch file that loads without pickle.
-        head: Load the classifier too; if not, it stays as it is.
+        path: The file.
+        head: Load the classifier too; without it, the model keeps its own, and the file's may have
+            another number of classes or be missing.
 
     Raises:
-        ModelChoiceError: The file is missing, no checkpoint, pickled, or of another architecture;
-            one line each for the first tensors that do not fit.
+        ModelChoiceError: There is no such file, it is no checkpoint, or it is one of another
+            architecture, image size or number of classes.
     """
+    entry, given = _weights(_read(path), path)
     own = model.model.state_dict()
-    found = _named_as(_tensors(path), own)
-    last = _classifier_names(model.model)
-    classes = next((len(found[name]) for name in sorted(last & found.keys())), None)
-    wanted = own if head else {name: value for name, value in own.items() if name not in last}
-    given = found if head else {name: value for name, value in found.items() if name not in last}
-    problems = _problems(given, wanted, last)
-    if problems:
-        raise ModelChoiceError(*(f"{path}: {line}" for line in problems))
-    model.model.load_state_dict(given, strict=False)
-    return CheckpointReport(len(given), classes)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ModelChoiceError(f"{path}: no such checkpoint file")
-    try:
-        content: object = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
+    found = _by_own_names(given, own, path)
+    layers = tuple(class_layers(model.model))
+    classes = _classes(found, layers)
+    wanted = dict(own)
+    if not head:
+        found, wanted = (
+            {name: value for name, value in tensors.items() if not _is_in(name, layers)}
+            for tensors in (found, own)
         )
-    except (SafetensorError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelChoiceError(f"{path}: not a readable checkpoint ({reason})") from error
-    except Exception as error:  # torch raises unpickling and runtime errors of many kinds
-        raise ModelChoiceError(
-            f"{path}: cannot be loaded without pickle, which could run any code (damaged, or not "
-            "a state dict: save model.state_dict(), best as .safetensors)"
-        ) from error
-    for key in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    tensors = (
-        {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
+    arch = f"{model.arch!r} at {model.image_size} px"
+    problems = list(_problems(found, wanted, layers, arch))
+    if problems:
+        raise ModelChoiceError(*(f"{path}: {problem}" for problem in problems))
+    model.model.load_state_dict(own | found)
+    return CheckpointReport(entry, len(found), head, classes)
+
+
+def checkpoint_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal.
+
+    Raises:
+        ModelChoiceError: There is no such file, or it cannot be read.
+    """
+    _require_file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelChoiceError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read(path: Path) -> object:
+    """Return what a file holds, without running anything that is in it."""
+    _require_file(path)
+    # Beside an error there may be warnings, which tell a person to load the file unsafely.
+    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        warnings.simplefilter("ignore")
+        try:
+            if path.suffix == ".safetensors":
+                return load_file(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # on damaged files readers raise anything
+            raise ModelChoiceError(f"{path}: {_unreadable(error)}") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise ModelChoiceError(f"{path}: {'is a folder' if path.exists() else 'no such file'}")
+
+
+def _unreadable(error: Exception) -> str:
+    text = str(error)
+    advice = (
+        "loading such may run any code, so only weights are read (weights_only=True): "
+        "save model.state_dict(), best as .safetensors"
     )
-    if not tensors:
-        raise ModelChoiceError(f"{path}: holds no state dict (a mapping of names to tensors)")
-    return tensors
+    code = re.search(r"GLOBAL (\w[\w.]*)", text)
+    if code or "TorchScript" in text:
+        what = f"Python objects ({code[1]})" if code else "a program (TorchScript)"
+        return f"refused: beside weights it holds {what}; {advice}"
+    unpickling = re.search(r"WeightsUnpickler error:\s*(.+)", text)
+    if unpickling:
+        return f"refused: is no checkpoint, or a pickle of other things ({unpickling[1]}); {advice}"
+    reason = next(iter(text.splitlines()), "").split(". ")[0] or type(error).__name__
+    return f"is no checkpoint, or is damaged ({reason})"
 
 
-def _named_as(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors without the prefixes that keep their names from matching."""
-    best = tensors
-    stripped = tensors
-    for _ in _PREFIXES:  # prefixes may be nested
-        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in stripped)), None)
-        if prefix is None:
+def _weights(content: object, path: Path) -> tuple[str | None, dict[str, Tensor]]:
+    """Return the state dict in what a file holds, and the entry it stands in."""
+    entry = None
+    while isinstance(content, Mapping):
+        inner = next((key for key in _ENTRIES if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            # Counters and settings may stand beside the weights.
+            tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+            if tensors:
+                return entry, tensors
             break
-        stripped = {name.removeprefix(prefix): value for name, value in stripped.items()}
-        if len(stripped.keys() & own.keys()) > len(best.keys() & own.keys()):
-            best = stripped
-    return best
+        entry, content = inner, content[inner]
+    raise ModelChoiceError(
+        f"{path}: holds no weights: neither tensors by name nor an entry that does "
+        f"(one of {', '.join(sorted(_ENTRIES))})"
+    )
 
 
-def _classifier_names(model: nn.Module) -> set[str]:
-    layers = set(classifiers(model))  # type: ignore[arg-type]
-    return {
-        f"{name}.{parameter}"
-        for name, module in model.named_modules()
-        if module in layers
-        for parameter in module.state_dict()
-    }
+def _by_own_names(
+    given: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """Return the file's tensors by the model's names, where it has such, and else by their own."""
+    found: dict[str, Tensor] = {}
+    for name, value in given.items():
+        known = next((inner for inner in _unwrapped(name) if inner in own), name)
+        if known in found:
+            raise ModelChoiceError(f"{path}: holds {known} twice, once with a prefix: {name}")
+        found[known] = value
+    return found
+
+
+def _unwrapped(name: str | None) -> Iterator[str]:
+    """Give a name, and what is left of it as one wrapper's prefix after another is taken off."""
+    while name:
+        yield name
+        name = next((name.removeprefix(p) for p in _PREFIXES if name.startswith(p)), None)
+
+
+def _classes(found: Mapping[str, Tensor], layers: Sequence[str]) -> int | None:
+    weights = [found[f"{layer}.weight"] for layer in layers if f"{layer}.weight" in found]
+    return len(weights[0]) if weights else None
+
+
+def _is_in(name: str, layers: Sequence[str]) -> bool:
+    return any(name.startswith(f"{layer}.") for layer in layers)
 
 
 def _problems(
-    given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], last: set[str]
-) -> list[str]:
-    differing = [
-        name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], layers: Sequence[str], arch: str
+) -> Iterator[str]:
+    """Say what keeps `found` from being loaded."""
+    # Files of before 2018 have no such counters, which only matter to a rare kind of BatchNorm.
+    missing = [
+        name for name in wanted if name not in found and not name.endswith(".num_batches_tracked")
     ]
-    if differing and set(differing) <= last and wanted.keys() == given.keys():
-        name = min(differing)
-        return [
-            f"its classifier knows {len(given[name])} classes, and {len(wanted[name])} are wanted"
-        ]
-    lines = [
-        f"{name} has shape {tuple(given[name].shape)}, and {tuple(wanted[name].shape)} is wanted"
-        for name in sorted(differing)
-    ]
-    for kind, names in (
-        ("lacks", wanted.keys() - given.keys()),
-        ("has, unknown to the architecture,", given.keys() - wanted.keys()),
-    ):
-        if names:
-            shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-            lines.append(f"{kind} {len(names)} tensors: {shown}")
-    more = len(lines) - _SHOWN
-    return lines if more <= 0 else [*lines[:_SHOWN], f"and {more} more problems like these"]
+    unexpected = [name for name in found if name not in wanted]
+    shapes = {
+        name: (tuple(found[name].shape), tuple(wanted[name].shape))
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    }
+    if missing:
+        of = "the classifier" if all(_is_in(name, layers) for name in missing) else arch
+        yield f"lacks {_count(missing)} of {of}: {_named(missing)}"
+    if unexpected:
+        yield f"holds {_count(unexpected)} that {arch} has not: {_named(unexpected)}"
+    classes = _classes(found, layers), _classes(wanted, layers)
+    only_classifier = not missing and not unexpected and all(_is_in(n, layers) for n in shapes)
+    if shapes and only_classifier and classes[0] != classes[1]:
+        yield (
+            f"its classifier has {classes[0]} classes, and {classes[1]} are wanted; all else fits, "
+            "so it can be loaded without its classifier"
+        )
+        return
+    for name, (in_file, own) in list(shapes.items())[:_SHOWN]:
+        yield f"{name} has shape {in_file} in the file, and {own} is wanted by {arch}"
+    if len(shapes) > _SHOWN:
+        yield f"and {len(shapes) - _SHOWN} more have another shape"
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''}"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

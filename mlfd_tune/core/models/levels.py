@@ -15,10 +15,13 @@ __all__ = [
     "EMBEDDING",
     "FUSION_DEPTHS",
     "LEVELS",
+    "blocks_by_depth",
     "finest",
     "fusion_depth",
     "halvings",
+    "level_at_stride",
     "map_levels",
+    "map_size",
     "parse_levels",
     "stride",
 ]
@@ -69,6 +72,39 @@ def map_levels(levels: Sequence[str]) -> tuple[str, ...]:
 def stride(level: str) -> int:
     """Return the stride of a map level in pixels: 32 for ``stride32``."""
     return int(level.removeprefix("stride"))
+
+
+def map_size(level: str, image_size: int) -> int:
+    """Return the side of a level's map in pixels: 7 for ``stride32`` of images of 224 px.
+
+    It is rounded up, so that from level to level sizes are halved, rounding up.
+    """
+    return -(-image_size // stride(level))
+
+
+def level_at_stride(pixels: float) -> str | None:
+    """Return the map level that features of a stride of `pixels` belong to, or None.
+
+    It is the level less than a quarter off: strides of 7, 14 and 28, as some families have, are
+    those of ``stride8``, ``stride16`` and ``stride32``.
+    """
+    for level in map_levels(LEVELS):
+        if 4 * abs(pixels - stride(level)) < stride(level):
+            return level
+    return None
+
+
+def blocks_by_depth(blocks: int) -> dict[str, int]:
+    """Return the block, counted from 0, that each map level of an isotropic network comes from.
+
+    Its blocks all have one stride, so depth stands for coarseness: ``stride32`` comes from the last
+    block, ``stride16`` from the one at 3/4 of the depth, ``stride8`` from the one at 1/2. Dense
+    prediction takes a plain ViT's features at quarters of its depth too (DPT, Ranftl et al. 2021,
+    section 3). Where a share of the depth is no whole block it is rounded down, which leaves three
+    different blocks wherever there are three.
+    """
+    quarters = {"stride32": 4, "stride16": 3, "stride8": 2}
+    return {level: max(blocks * share // 4, 1) - 1 for level, share in quarters.items()}
 
 
 def halvings(fine: str, coarse: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import timm
@@ -10,7 +11,15 @@ from torch import Tensor, nn
 from mlfd_tune.core.errors import nearest
 from mlfd_tune.core.models.errors import ModelChoiceError
 
-__all__ = ["TimmModel", "check_arch", "classifiers", "create_timm_model"]
+__all__ = [
+    "TimmModel",
+    "check_arch",
+    "class_layers",
+    "classifiers",
+    "create_timm_model",
+    "default_image_size",
+    "reason_of",
+]
 
 if TYPE_CHECKING:
 
@@ -19,19 +28,27 @@ if TYPE_CHECKING:
 
         feature_info: Any
 
-        def forward_features(self, x: Tensor) -> Tensor:
-            """Return a map or tokens."""
+        def forward_features(self, x: Tensor) -> Tensor | list[Tensor]:
+            """Return a map or tokens, or a list of them."""
 
         def forward_intermediates(
-            self, x: Tensor, indices: list[int] | None = None, *, norm: bool = False
-        ) -> tuple[Tensor, list[Tensor]]:
-            """Return what `forward_features` does, and maps ``(N, C, H, W)``."""
+            self,
+            x: Tensor,
+            indices: list[int] | None = None,
+            *,
+            norm: bool = False,
+            stop_early: bool,
+        ) -> tuple[Tensor | list[Tensor], list[Tensor]]:
+            """Return maps ``(N, C, H, W)``, after what `forward_features` does.
 
-        def forward_head(self, x: Tensor) -> Tensor:
+            That is only so without `stop_early`; its default differs between families.
+            """
+
+        def forward_head(self, x: Tensor | list[Tensor]) -> Tensor:
             """Return the logits of what `forward_features` gave."""
 
         def get_classifier(self) -> nn.Module | tuple[nn.Module, ...]:
-            """Return the last layer, or two of them."""
+            """Return the last layer or block, a list of them, or two of either."""
 
 else:
     TimmModel = nn.Module
@@ -88,19 +105,61 @@ def create_timm_model(
             ) from error
         raise ModelChoiceError(f"architecture {arch!r} is no image classifier: {error}") from error
     except (AssertionError, ValueError) as error:
-        raise ModelChoiceError(_unsuitable(arch, image_size, error)) from error
+        raise ModelChoiceError(
+            f"architecture {arch!r} does not take images of {image_size} px "
+            f"({reason_of(error, arch, image_size)})"
+        ) from error
     return cast(TimmModel, model)
 
 
 def classifiers(model: TimmModel) -> tuple[nn.Module, ...]:
-    """Return the model's last layers: one, or two in models with a distillation token."""
+    """Return the layers that give the logits: one, or several whose logits are averaged.
+
+    There are several in models with a distillation token and in those that classify each branch.
+    They are the last layers themselves, without the norm, hidden layer or pooling that some
+    families wrap them in.
+    """
+    layers = class_layers(model).values()
+    inside = {module for block in _classifier_blocks(model) for module in block.modules()}
+    return tuple(layer for layer in layers if layer in inside)
+
+
+def class_layers(model: TimmModel) -> dict[str, nn.Module]:
+    """Return by its name every layer whose weights depend on the number of classes.
+
+    timm names them in the model's configuration, which its own fine-tuning goes by. Beside the
+    `classifiers` there may be auxiliary ones.
+    """
+    named = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    named = (named,) if isinstance(named, str) else named
+    names = {module: name for name, module in model.named_modules()}
+    layers = {name: module for module, name in names.items() if name in named}
+    for block in _classifier_blocks(model):
+        if not any(layer in layers.values() for layer in block.modules()):
+            layers[names[block]] = block
+    return layers
+
+
+def _classifier_blocks(model: TimmModel) -> Iterator[nn.Module]:
     found = model.get_classifier()
-    return (found,) if isinstance(found, nn.Module) else tuple(found)
+    for block in (found,) if isinstance(found, nn.Module) else found:
+        if isinstance(block, nn.ModuleList):
+            yield from block
+        else:
+            yield block
 
 
-def _unsuitable(arch: str, image_size: int, error: Exception) -> str:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return f"architecture {arch!r} does not take images of {image_size} px: {reason}"
+def default_image_size(arch: str) -> int:
+    """Return the side in pixels of the images timm's weights of `arch` were trained on."""
+    config = timm.get_pretrained_cfg(arch)
+    return 224 if config is None else int(config.input_size[-1])
+
+
+def reason_of(error: Exception, arch: str, image_size: int) -> str:
+    """Return in one line what timm's code says, and the image size an architecture is made for."""
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    made_for = default_image_size(arch)
+    return reason if made_for == image_size else f"{reason}; it is made for {made_for} px"
 
 
 def _hint(name: str, models: list[str]) -> str:

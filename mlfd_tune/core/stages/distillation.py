@@ -127,9 +127,9 @@ class DistilledStudentStage(StudentStage):
         data: The packed dataset.
         spec: The student's identity.
         targets: What it is taught.
-        method: What the method is called, for people.
     """
 
+    version = 2  # of plain transformers, levels by depth
     spec: DistilledSpec
 
     def __init__(
@@ -137,9 +137,8 @@ class DistilledStudentStage(StudentStage):
         data: DatasetStage,
         spec: DistilledSpec,
         targets: TargetsStage | TeacherTargetsStage,
-        method: str = "mlfd",
     ) -> None:
-        super().__init__(data, spec, method)
+        super().__init__(data, spec)
         self.targets = targets
 
     def lessons(self) -> dict[str, Stage]:

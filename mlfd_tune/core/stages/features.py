@@ -48,6 +48,7 @@ class FeaturesStage(Stage):
     """
 
     name = "features"
+    version = 2  # of plain transformers, levels by depth
     spec: FeaturesSpec
 
     def __init__(self, teacher: Teacher, data: DatasetStage, level: str) -> None:

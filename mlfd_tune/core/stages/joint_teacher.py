@@ -72,7 +72,10 @@ class JointTeacherStage(TrainingStage):
     @property
     def label(self) -> str:  # noqa: D102
         count = len(self.teachers)
-        teachers = f"{count} teachers" if count > 1 else "own teacher"
+        if self.teachers == self.spec.datasets:
+            teachers = "own teacher" if count == 1 else f"{count} teachers"
+        else:
+            teachers = f"{count} teachers" if count > 1 else f"teacher of {self.teachers[0]}"
         depth, adaptor = fusion_depth(self.spec.fusion.levels), self.spec.fusion.adaptor
         return f"joint teacher {'+'.join(self.spec.datasets)} ({teachers}, {depth}, {adaptor})"
 

@@ -68,7 +68,6 @@ class MultiDatasetStage(StudentStage):
         data: The packed target dataset.
         spec: The network's identity.
         others: The other packed datasets, by name.
-        method: What the method is called, for people.
 
     Raises:
         UserError: Another dataset is packed at another image size than the target.
@@ -83,9 +82,8 @@ class MultiDatasetStage(StudentStage):
         data: DatasetStage,
         spec: MultiDatasetSpec,
         others: Mapping[str, DatasetStage],
-        method: str,
     ) -> None:
-        super().__init__(data, spec, method)
+        super().__init__(data, spec)
         if sorted(others) != list(spec.others):
             raise ValueError(f"the spec is for {spec.others}, not for {tuple(sorted(others))}")
         _require_same_size(data, others)

@@ -95,7 +95,7 @@ class MultiDatasetTask(StudentTask):
             own, _ = self.student(images)
         finally:
             hook.remove()
-        embedding = taken[0].flatten(1)
+        embedding = torch.cat([vector.flatten(1) for vector in taken], dim=1)
         return {self.target: own} | {name: head(embedding) for name, head in self.heads.items()}
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -94,16 +94,18 @@ class StudentStage(TrainingStage):
     Args:
         data: The packed dataset.
         spec: The student's identity.
-        method: What the method is called, for people.
+
+    Attributes:
+        method: The name of the method that planned the stage, for people.
     """
 
     name = "student"
     spec: StudentSpec
+    method = ""
 
-    def __init__(self, data: DatasetStage, spec: StudentSpec, method: str) -> None:
+    def __init__(self, data: DatasetStage, spec: StudentSpec) -> None:
         self.data = data
         self.spec = spec
-        self.method = method
 
     @abstractmethod
     def lessons(self) -> dict[str, Stage]:
@@ -133,8 +135,8 @@ class StudentStage(TrainingStage):
 
     @property
     def label(self) -> str:  # noqa: D102
-        spec = self.spec
-        return f"{self.stage_name} {spec.dataset} ({self.method}, {spec.arch}, seed {spec.seed})"
+        about = ", ".join(filter(None, (self.method, self.spec.arch, f"seed {self.spec.seed}")))
+        return f"{self.stage_name} {self.spec.dataset} ({about})"
 
     @property
     def dataset(self) -> str:  # noqa: D102

@@ -207,7 +207,6 @@ class UnicStage(StudentStage):
         data: The packed dataset.
         spec: The student's identity.
         features: By teacher and level, what the teacher sees in the dataset's images.
-        method: What the method is called, for people.
 
     Raises:
         ModelChoiceError: The student or a teacher lacks a level, or no rung fits a token type.
@@ -221,9 +220,8 @@ class UnicStage(StudentStage):
         data: DatasetStage,
         spec: UnicStudentSpec,
         features: Mapping[tuple[str, str], FeaturesStage],
-        method: str = "unic",
     ) -> None:
-        super().__init__(data, spec, method)
+        super().__init__(data, spec)
         unic = spec.unic
         self.levels = {token_type: unic.level_of(token_type) for token_type in unic.token_types}
         needed = [(name, level) for name in unic.teachers for level in self.levels.values()]

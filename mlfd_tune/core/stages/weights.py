@@ -93,7 +93,7 @@ def resolve_weights(text: str, arch: str, fetch: Fetch | None = None) -> Weights
     scheme = re.match(r"([A-Za-z][\w.+-]+):/", text)
     path = _fetched(text, scheme[1], fetch) if scheme else Path(text).expanduser()
     if not path.is_file():
-        match = nearest(text, [PRETRAINED])
+        match = nearest(path.name, [PRETRAINED])
         hint = f"; did you mean {match!r}?" if match else ""
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"weights: {text!r} {kind} ({_FORMS}{hint})")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mlfd_tune.core.losses import WeightSchedule
 
-values = st.floats(0, 100)
+values = st.floats(0, 100, allow_subnormal=False)
 
 
 def test_the_default_leaves_every_weight_as_it_is() -> None:

@@ -64,12 +64,12 @@ def stage_of(
         sampling=sampling if kind == "joint_head" else None,
         sampling_temperature=temperature,
     )
-    return MultiDatasetStage(data(target), spec, {name: data(name) for name in others}, kind)
+    return MultiDatasetStage(data(target), spec, {name: data(name) for name in others})
 
 
 def baseline_of(arch: str = "test_resnet", seed: int = 0, **train: object) -> BaselineStage:
     spec = StudentSpec(dataset="one", arch=arch, train=train_spec(**train), seed=seed)
-    return BaselineStage(data("one"), spec, "none")
+    return BaselineStage(data("one"), spec)
 
 
 def packed(store: Store, name: str) -> PackedDataset:
@@ -489,7 +489,7 @@ def test_it_trains_in_bf16_too(store, kind):
 def test_the_stage_reads_every_dataset_and_says_what_it_is():
     stage = stage_of("joint_head")
     assert set(stage.inputs) == {"dataset", "dataset/letters", "dataset/two"}
-    assert stage.label == "baseline one (joint_head, test_resnet, seed 0)"
+    assert stage.label == "baseline one (test_resnet, seed 0)"
     assert {below.stage_name for below in walk([stage])} == {"dataset", "baseline"}
 
 
@@ -543,9 +543,9 @@ def test_datasets_of_another_image_size_are_refused():
     spec = stage_of("multi_head").spec
     others = {"letters": data("letters"), "two": data("two", 64)}
     with pytest.raises(UserError, match=r"dataset two is packed at 64 px \(allowed: 32, as one"):
-        MultiDatasetStage(data("one"), spec, others, "multi_head")
+        MultiDatasetStage(data("one"), spec, others)
 
 
 def test_other_datasets_than_the_specs_are_refused():
     with pytest.raises(ValueError, match="the spec is for"):
-        MultiDatasetStage(data("one"), stage_of("multi_head").spec, {"two": data("two")}, "m")
+        MultiDatasetStage(data("one"), stage_of("multi_head").spec, {"two": data("two")})

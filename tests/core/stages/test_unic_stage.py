@@ -451,15 +451,16 @@ def test_the_order_in_which_teachers_and_token_types_are_named_does_not_matter()
 
 
 def test_a_student_or_a_teacher_without_a_level_is_refused():
-    with pytest.raises(ModelChoiceError, match="'test_vit' has no level 'stride32' at 32 px"):
-        unic_stage({"arch": "test_vit"})
-    made = pipeline(teacher={"arch": "test_vit"})
+    lacking = "'levit_128s' has no level 'stride8' at 32 px"
+    with pytest.raises(ModelChoiceError, match=lacking):
+        unic_stage({"arch": "levit_128s"}, rungs=("stride8",))
+    made = pipeline(teacher={"arch": "levit_128s"})
     features = {
-        ("one", "stride32"): FeaturesStage(made.teacher("one"), made.dataset("one"), "stride32")
+        ("one", "stride8"): FeaturesStage(made.teacher("one"), made.dataset("one"), "stride8")
     }
-    unic = UnicSpec(**UNIC | {"teachers": ("one",), "token_types": ("map",)})
-    spec = UnicStudentSpec(**dict(baseline_stage().spec), unic=unic)
-    with pytest.raises(ModelChoiceError, match="'test_vit' has no level 'stride32' at 32 px"):
+    chosen = {"teachers": ("one",), "token_types": ("map",), "map_level": "stride8"}
+    spec = UnicStudentSpec(**dict(baseline_stage().spec), unic=UnicSpec(**UNIC | chosen))
+    with pytest.raises(ModelChoiceError, match=lacking):
         UnicStage(made.dataset("one"), spec, features)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from torch import nn
 
+from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.models.adaptors.alignment import Alignment, make_alignment, require_alignment
 from mlfd_tune.core.models.adaptors.base import ADAPTORS, Adaptor, require_adaptor
 from mlfd_tune.core.models.adaptors.residual import Residual
@@ -96,7 +98,12 @@ def _require(kind: str, *, spatial: bool, residual: bool) -> type[Adaptor]:
 
 
 def _kinds(allowed: Callable[[type[Adaptor]], bool]) -> str:
-    return ", ".join(sorted(name for name, adaptor in ADAPTORS.items() if allowed(adaptor)))
+    found = []
+    for name in sorted(ADAPTORS):
+        with suppress(UserError):  # of a package that does not work
+            if allowed(ADAPTORS[name]):
+                found.append(name)
+    return ", ".join(found)
 
 
 def _named(shape: Sequence[int]) -> str:

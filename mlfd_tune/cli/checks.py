@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mlfd_tune.config import ExperimentConfig
 from mlfd_tune.core.data import DatasetSpec, load_dataset
 from mlfd_tune.core.errors import UserError
-from mlfd_tune.core.pipeline import DatasetCatalogue
+from mlfd_tune.core.pipeline import Catalogue
 from mlfd_tune.core.stages.model_files import without_draws
 from mlfd_tune.core.stages.weights import backbone_from
 from mlfd_tune.core.store import Store
@@ -21,7 +21,7 @@ _FEW_IMAGES = 1000
 _SHOWN = 10
 
 
-def check_inputs(config: ExperimentConfig, catalogue: DatasetCatalogue, store: Store) -> None:
+def check_inputs(config: ExperimentConfig, catalogue: Catalogue, store: Store) -> None:
     """Check that runs can be logged and that every dataset and teacher can be read.
 
     Args:
@@ -55,7 +55,7 @@ def _tracking_problems(uri: str) -> Iterator[str]:
             yield f"tracking.uri: {line.removeprefix('tracking uri: ')}"
 
 
-def _weights_problems(config: ExperimentConfig, catalogue: DatasetCatalogue) -> Iterator[str]:
+def _weights_problems(config: ExperimentConfig, catalogue: Catalogue) -> Iterator[str]:
     for name, teacher in config.teachers.items():
         if teacher.weights is None:
             continue

@@ -10,7 +10,7 @@ from mlfd_tune.cli.checks import check_inputs
 from mlfd_tune.cli.options import console, print_json, problems_in
 from mlfd_tune.config import Loaded, TrainConfig, pipeline_settings
 from mlfd_tune.core.errors import UserError, allowed_values
-from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline, check_settings
+from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
 from mlfd_tune.core.store import Artifact, Stage, Store, walk
 from mlfd_tune.tracking.weights import mlflow_fetcher
 
@@ -30,7 +30,7 @@ def train_one(loaded: Loaded, device: str | None, json_: bool) -> None:
         settings = pipeline_settings(config)
         check_settings(settings)
         store = Store(config.store.path, config.store.max_bytes)
-        catalogue = DatasetCatalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
+        catalogue = Catalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
         check_inputs(config, catalogue, store)
         student = Pipeline(settings, catalogue).student(config.target)
         stages = list(walk([student]))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from mlfd_tune.core.data import DatasetSpec
+from mlfd_tune.core.catalogue import Catalogue
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.losses import FEATURE_LOSSES
 from mlfd_tune.core.methods import METHODS
@@ -36,51 +36,9 @@ from mlfd_tune.core.stages import (
 )
 from mlfd_tune.core.stages.model_files import without_memory
 from mlfd_tune.core.stages.normalisation import choose_normalisation
-from mlfd_tune.core.stages.weights import Fetch, WeightsSource, resolve_weights
 from mlfd_tune.core.training import TrainSpec
 
-__all__ = ["DatasetCatalogue", "Pipeline", "check_settings"]
-
-
-class DatasetCatalogue:
-    """Dataset stages and weights, made once: what a folder or file holds means reading all of it.
-
-    A catalogue travels to the workers, so that they neither list nor hash anything again.
-
-    Args:
-        fetch: Serves MLflow URIs of weights.
-    """
-
-    def __init__(self, fetch: Fetch | None = None) -> None:
-        self._fetch = fetch
-        self._weights: dict[tuple[str, str], WeightsSource] = {}
-        self._listed: dict[tuple[str, DatasetSpec], DatasetStage] = {}
-        self._stages: dict[tuple[str, DatasetSpec, int], DatasetStage] = {}
-
-    def stage(self, name: str, source: DatasetSpec, image_size: int) -> DatasetStage:
-        """Return the stage that packs a dataset at an image size.
-
-        Raises:
-            UserError: The dataset cannot be read.
-        """
-        key = (name, source, image_size)
-        if key not in self._stages:
-            if (name, source) not in self._listed:
-                stage = DatasetStage(name, source, image_size)
-                _ = stage.listing  # listed here, on the driver, and carried along
-                self._listed[name, source] = stage
-            self._stages[key] = self._listed[name, source].resized(image_size)
-        return self._stages[key]
-
-    def weights(self, text: str, arch: str) -> WeightsSource:
-        """Return the weights that a setting names, for an architecture.
-
-        Raises:
-            UserError: They cannot be had, or are another architecture's.
-        """
-        if (text, arch) not in self._weights:
-            self._weights[text, arch] = resolve_weights(text, arch, self._fetch)
-        return self._weights[text, arch]
+__all__ = ["Catalogue", "Pipeline", "check_settings"]
 
 
 class Pipeline:
@@ -91,11 +49,9 @@ class Pipeline:
         catalogue: Dataset stages to share with other pipelines.
     """
 
-    def __init__(
-        self, settings: PipelineSettings, catalogue: DatasetCatalogue | None = None
-    ) -> None:
+    def __init__(self, settings: PipelineSettings, catalogue: Catalogue | None = None) -> None:
         self.settings = settings
-        self.catalogue = catalogue or DatasetCatalogue()
+        self.catalogue = catalogue or Catalogue()
 
     def dataset(self, name: str, image_size: int | None = None) -> DatasetStage:
         """Return the stage that packs a dataset, at the settings' image size unless told."""

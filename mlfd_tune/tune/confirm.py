@@ -10,7 +10,7 @@ from mlfd_tune.tune.run_log import config_id, run_settings
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig
 
-__all__ = ["confirmation_methods", "confirmation_trials"]
+__all__ = ["CONTROLS", "confirmation_methods", "confirmation_trials"]
 
 CONTROLS = ("none", "own_teacher")
 """What every confirmed configuration stands next to: baseline and own-teacher control."""

@@ -11,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from mlfd_tune.config import Loaded
-from mlfd_tune.core.pipeline import DatasetCatalogue
+from mlfd_tune.core.pipeline import Catalogue
 from mlfd_tune.core.store import Stage, Store
 from mlfd_tune.tracking.weights import mlflow_fetcher
 from mlfd_tune.tune.callback import ExperimentCallback
@@ -45,7 +45,7 @@ def trial_context(loaded: Loaded) -> TrialContext:
     """Return what the trials of an experiment share."""
     config = loaded.config
     store = Store(config.store.path, config.store.max_bytes)
-    catalogue = DatasetCatalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
+    catalogue = Catalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
     return TrialContext(loaded.raw, catalogue, store)
 
 

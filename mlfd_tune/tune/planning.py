@@ -11,6 +11,7 @@ from mlfd_tune.config import Loaded, SearchSpace, SweepConfig
 from mlfd_tune.config.distributions import Choice, FloatRange, IntRange
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Stage, walk
+from mlfd_tune.tune.confirm import CONTROLS
 from mlfd_tune.tune.space import grid_points
 from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig, student_of
 
@@ -53,6 +54,7 @@ def searched_stages(loaded: Loaded, context: TrialContext) -> list[Stage]:
     is_complete = points is not None
     if points is None:
         points = _points(_ends(space), levels, None) or [{}]
+    compared = (*CONTROLS, *config.confirm.compare) if config.confirm.top_k else ()
     problems: dict[str, str] = {}  # each with the first point that has it
     stages: list[Stage] = []
     for target in config.target_names:
@@ -60,6 +62,8 @@ def searched_stages(loaded: Loaded, context: TrialContext) -> list[Stage]:
         for point in points:
             try:
                 student = student_of(context, TrialRequestConfig("", target, point))
+                for method in compared:  # a confirmation must not fail when the search is over
+                    student_of(context, TrialRequestConfig("", target, point, method))
             except UserError as error:
                 shown = ", ".join(f"{key}={value}" for key, value in point.items())
                 where = f"search.space at {shown}: " if shown else ""

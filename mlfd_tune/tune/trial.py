@@ -14,7 +14,7 @@ import torch
 from ray.tune import Trainable
 
 from mlfd_tune.config import settings_for
-from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline, check_settings
+from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
 from mlfd_tune.core.stages import EvaluationStage, StudentStage
 from mlfd_tune.core.store import Claim, Store, walk
 from mlfd_tune.core.training import Trainer
@@ -36,7 +36,7 @@ class TrialContext:
     """
 
     raw: Mapping[str, Any]
-    catalogue: DatasetCatalogue
+    catalogue: Catalogue
     store: Store
 
 
@@ -86,9 +86,10 @@ def student_of(context: TrialContext, request: TrialRequestConfig) -> StudentSta
         UserError: The trial's parameters do not fit together.
     """
     settings = settings_for(context.raw, request.dataset, request.params)
+    if request.method is not None:
+        settings = settings.model_copy(update={"method": request.method})
     check_settings(settings)
-    pipeline = Pipeline(settings, context.catalogue)
-    return pipeline.student(request.dataset, request.method, request.seed)
+    return Pipeline(settings, context.catalogue).student(request.dataset, seed=request.seed)
 
 
 class StudentTrial(Trainable):  # type: ignore[misc]

@@ -9,7 +9,7 @@ import pytest
 
 from mlfd_tune.core.data import DatasetSpec
 from mlfd_tune.core.errors import UserError
-from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline, check_settings
+from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
 from mlfd_tune.core.spec import canonical_json, content_hash
 from mlfd_tune.core.stages import DatasetStage
 from mlfd_tune.core.store import walk
@@ -77,7 +77,7 @@ def test_the_method_is_the_settings_unless_asked_otherwise():
 
 def test_keys_are_the_same_whichever_pipeline_asks():
     one = [stage.key for stage in walk([pipeline().evaluation("one")])]
-    other = Pipeline(settings(), DatasetCatalogue())
+    other = Pipeline(settings(), Catalogue())
     assert [stage.key for stage in walk([other.evaluation("one")])] == one
     copy = pickle.loads(pickle.dumps(pipeline().evaluation("one")))
     assert [stage.key for stage in walk([copy])] == one
@@ -148,7 +148,7 @@ def test_what_a_dataset_is_called_is_not_part_of_its_key_but_of_its_teachers():
 def test_a_catalogue_lists_a_dataset_once_and_carries_what_it_found(tmp_path):
     folder = write_folder_dataset(tmp_path / "data", "digits", 3, per_class=8)
     spec = DatasetSpec(source="folder", path=str(folder))
-    catalogue = DatasetCatalogue()
+    catalogue = Catalogue()
     stage = catalogue.stage("mine", spec, 16)
     assert catalogue.stage("mine", spec, 16) is stage
     assert catalogue.stage("mine", spec, 32) is not stage
@@ -163,7 +163,7 @@ def test_a_catalogue_lists_a_dataset_once_and_carries_what_it_found(tmp_path):
 def test_a_catalogue_finds_out_at_once_that_a_dataset_is_not_there(tmp_path):
     spec = DatasetSpec(source="folder", path=str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="nowhere"):
-        DatasetCatalogue().stage("mine", spec, 16)
+        Catalogue().stage("mine", spec, 16)
 
 
 def test_students_of_several_architectures_under_one_joint_teacher_have_maps_of_its_width():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from mlfd_tune.core.pipeline import DatasetCatalogue, Pipeline
+from mlfd_tune.core.pipeline import Catalogue, Pipeline
 from mlfd_tune.core.settings import PipelineSettings, deep_merge
 from mlfd_tune.core.stages import TrainingStage
 from mlfd_tune.core.store import Artifact, Stage, Store
@@ -26,7 +26,7 @@ BASE: dict[str, Any] = {
     "student": {"train": TRAIN},
     "joint_teacher": {"levels": "L2", "width": 16, "train": {**TRAIN, "epochs": 2}},
 }
-CATALOGUE = DatasetCatalogue()
+CATALOGUE = Catalogue()
 
 
 def settings(**changes: Any) -> PipelineSettings:

@@ -69,3 +69,14 @@ def test_the_stages_of_every_method_searched_are_planned(tmp_path: Path) -> None
     assert stages.count("features") == 4, "each teacher's embedding and map, for UNIC"
     assert stages.count("targets") == 1, "the own teacher's logits, for KD"
     assert "joint_teacher" not in stages
+
+
+def test_what_a_confirmation_compares_with_is_checked_before_the_search(tmp_path: Path) -> None:
+    space = {"method": {"choice": ["kd", "fitnet"]}}
+    with pytest.raises(UserError, match=r"levit_128s.*has no level 'stride8'"):
+        planned(
+            tmp_path,
+            space,
+            joint_teacher={"levels": "L4"},  # of the own-teacher control alone
+            teachers={"digits": {"arch": "levit_128s"}},
+        )

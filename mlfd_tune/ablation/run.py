@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mlfd_tune.ablation.designs import arms_of
-from mlfd_tune.config import AblationConfig
+from mlfd_tune.ablation.designs import Arm, arms_of
+from mlfd_tune.config import AblationConfig, settings_for
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Stage, walk
 from mlfd_tune.tune import Engine, Experiment, PlannedTrial, TrialRequestConfig
+from mlfd_tune.tune.confirm import CONTROLS
+from mlfd_tune.tune.run_log import config_id
 from mlfd_tune.tune.trial import student_of
 
 __all__ = ["Ablation"]
@@ -30,9 +34,11 @@ class Ablation(Experiment):
         """Return every training of the design."""
         config = self.config
         trials = []
+        arms = arms_of(config.design)
         for target in config.target_names:
             first = config.student_seed(target)
-            for number, arm in enumerate(arms_of(config.design)):
+            for number, arm in enumerate(arms):
+                served = self._served_by(arm, arms, target)
                 for seed in range(first, first + config.seeds):
                     request = TrialRequestConfig(
                         id=f"arm/{target}/{number}/{seed}",
@@ -41,8 +47,29 @@ class Ablation(Experiment):
                         seed=seed,
                         test=config.metric == "test/acc1",
                     )
-                    trials.append(PlannedTrial(request, arm=arm.name))
+                    trials.append(PlannedTrial(request, arm=arm.name, baseline_of=served))
         return trials
+
+    def _served_by(self, arm: Arm, arms: Sequence[Arm], target: str) -> str | None:
+        """Return the configurations that an arm is baseline or control of, as a confirmation's is.
+
+        They are those of the arms that differ from it in the method and in nothing else.
+        """
+        if self._method(arm) not in CONTROLS:
+            return None
+        others = [
+            other
+            for other in arms
+            if other is not arm and _without_method(other) == _without_method(arm)
+        ]
+        ids = []
+        for other in others:
+            settings = settings_for(self.loaded.raw, target, other.params)
+            ids.append(config_id(settings, target, settings.method))
+        return ",".join(ids) or None
+
+    def _method(self, arm: Arm) -> str:
+        return str(arm.params.get("method", self.config.method))
 
     def trial_counts(self) -> dict[str, dict[str, int]]:
         """Return arms times seeds of every target."""
@@ -72,3 +99,7 @@ class Ablation(Experiment):
     def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
         """Run every arm."""
         engine.run("ablation", self.trials(), "arm")
+
+
+def _without_method(arm: Arm) -> Mapping[str, Any]:
+    return {key: value for key, value in arm.params.items() if key != "method"}

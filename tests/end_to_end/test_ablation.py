@@ -38,3 +38,7 @@ def test_arms_are_paired_by_seed_and_compared_with_the_reference(tmp_path: Path)
     difference = by_arm["method=none"]["val/acc1"] - by_arm["base"]["val/acc1"]
     assert float(printed[1]) == pytest.approx(by_arm["method=none"]["val/acc1"], abs=0.005)
     assert float(printed[2]) == pytest.approx(difference, abs=0.01)
+    # The leaderboard pairs an arm with those that differ from it in the method alone.
+    assert by_arm["base"]["gain"] == pytest.approx(-difference, abs=0.01)
+    assert by_arm["base"]["gain_over_own_teacher"] is not None
+    assert by_arm["alpha=0.0"]["gain"] is None

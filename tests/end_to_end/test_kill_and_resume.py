@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -67,13 +68,14 @@ def test_there_is_nothing_to_resume_after_a_whole_run(tmp_path: Path) -> None:
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command("run", "tiny.yaml", *options),
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (folder / "driver.log").open("w") as log:
+        return subprocess.Popen(
+            command("run", "tiny.yaml", *options),
+            cwd=folder,
+            env=ENVIRONMENT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def wait_for_trials(
@@ -82,7 +84,7 @@ def wait_for_trials(
     """Wait until some trials are over while others run; return those that are over."""
     until = time.monotonic() + 300
     while time.monotonic() < until:
-        assert driver.poll() is None, "the driver ended by itself"
+        assert driver.poll() is None, (folder / "driver.log").read_text()
         trials = all_trials(folder)
         over = {key: trial for key, trial in trials.items() if trial.state in OVER}
         running = any(trial.state == TrialState.RUNNING for trial in trials.values())
@@ -92,9 +94,22 @@ def wait_for_trials(
     raise AssertionError("too few trials ended in five minutes")
 
 
+def is_ready(storage: Path) -> bool:
+    """Tell whether the driver has made its studies: Optuna, asked earlier, would make the tables.
+
+    Two processes that make them at the same moment get in each other's way.
+    """
+    with sqlite3.connect(f"file:{storage}?mode=ro", uri=True) as connection:
+        try:
+            (studies,) = connection.execute("SELECT count(*) FROM studies").fetchone()
+        except sqlite3.OperationalError:  # no such table yet, or locked
+            return False
+    return bool(studies == 2)
+
+
 def all_trials(folder: Path) -> dict[tuple[str, int], FrozenTrial]:
     found = {}
-    for storage in folder.glob("runs/tiny/*/studies.db"):
+    for storage in filter(is_ready, folder.glob("runs/tiny/*/studies.db")):
         for name in ("digits", "photos"):
             try:
                 study = optuna.load_study(study_name=name, storage=f"sqlite:///{storage}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from mlfd_tune.cli.kinds import registries
 from mlfd_tune.cli.options import as_json, print_json, print_table, store_path, tracking_uri
 from mlfd_tune.core.errors import UserError
 
@@ -63,13 +64,8 @@ def doctor(store: str, uri: str, json_: bool) -> None:
 
 def _extensions() -> dict[str, str]:
     """Return the kinds that packages bring, each with its package or why it cannot be used."""
-    from mlfd_tune.core.data import DATASETS
-    from mlfd_tune.core.losses import FEATURE_LOSSES
-    from mlfd_tune.core.methods import METHODS
-    from mlfd_tune.core.models import ADAPTORS
-
     found = {}
-    for registry in (ADAPTORS, FEATURE_LOSSES, METHODS, DATASETS):
+    for registry in registries().values():
         for name in registry:
             try:
                 origin = registry.origin(name)

@@ -12,7 +12,7 @@ from mlfd_tune.core.errors import UserError
 if TYPE_CHECKING:
     from mlfd_tune.core.registry import Registry
 
-__all__ = ["kinds"]
+__all__ = ["kinds", "registries"]
 
 _CONCEPTS = ("methods", "adaptors", "losses", "datasets")
 
@@ -25,42 +25,32 @@ def kinds(concept: str, json_: bool) -> None:
 
     Built-in ones, and those that installed packages bring.
     """
-    registry = _registry(concept)
-    rows = [
-        {
-            "name": name,
-            "from": registry.origin(name) or "built in",
-            "description": _description(registry, name),
-        }
-        for name in registry
-    ]
+    registry = registries()[concept]
+    rows = [_row(registry, name) for name in registry]
     if json_:
         print_json(rows)
     else:
         print_table(("name", "from", ""), [tuple(row.values()) for row in rows])
 
 
-def _registry(concept: str) -> Registry[Any]:
+def registries() -> dict[str, Registry[Any]]:
+    """Return all registries by what `kinds` calls them."""
     # torch is imported for what is asked for, and not for --help.
     from mlfd_tune.core.data import DATASETS
     from mlfd_tune.core.losses import FEATURE_LOSSES
     from mlfd_tune.core.methods import METHODS
     from mlfd_tune.core.models import ADAPTORS
 
-    registries: dict[str, Registry[Any]] = {
-        "methods": METHODS,
-        "adaptors": ADAPTORS,
-        "losses": FEATURE_LOSSES,
-        "datasets": DATASETS,
-    }
-    return registries[concept]
+    found: tuple[Registry[Any], ...] = (METHODS, ADAPTORS, FEATURE_LOSSES, DATASETS)
+    return dict(zip(_CONCEPTS, found, strict=True))
 
 
-def _description(registry: Registry[Any], name: str) -> str:
+def _row(registry: Registry[Any], name: str) -> dict[str, str]:
     try:
-        kind = registry[name]
+        origin, kind = registry.origin(name) or "built in", registry[name]
     except UserError as error:  # a package that does not work is listed with the reason
-        return f"error: {error}"
+        return {"name": name, "from": "", "description": f"error: {error}"}
     role = getattr(kind, "role", None)
     said = getattr(kind, "description", None) or (kind.__doc__ or "").strip().partition("\n")[0]
-    return f"{role}: {said}" if role else str(said).rstrip(".")
+    described = f"{role}: {said}" if role else str(said).rstrip(".")
+    return {"name": name, "from": origin, "description": described}

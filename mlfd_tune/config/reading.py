@@ -12,12 +12,9 @@ import yaml
 
 from mlfd_tune.config.messages import Location
 from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.stages.weights import names_a_file
 
 __all__ = ["Reader", "absolute_paths", "parse_yaml"]
-
-
-# What weights may be beside a file: timm's own, or a URI.
-_NO_FILE = re.compile(r"pretrained$|[A-Za-z][\w.+-]+:/")
 
 
 class Reader:
@@ -97,7 +94,7 @@ def _absolute(node: Any, at: Location, folder: Path) -> None:
     keys = {("datasets", 2): "path", ("teachers", 2): "weights", ("teacher", 1): "weights"}
     key = keys.get((str(at[0]), len(at))) if at else None
     value = node.get(key) if key and isinstance(node, dict) else None
-    if not key or not isinstance(value, str) or (key == "weights" and _NO_FILE.match(value)):
+    if not key or not isinstance(value, str) or (key == "weights" and not names_a_file(value)):
         return
     path = folder / Path(value).expanduser()
     node[key] = os.path.abspath(path)  # noqa: PTH100 (resolve would follow links)

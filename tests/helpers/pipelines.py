@@ -57,3 +57,17 @@ def tensors(artifact: Artifact | Path) -> dict[str, torch.Tensor]:
 def files(artifact: Artifact) -> Mapping[str, str]:
     """Return every file's checksum."""
     return {name: entry.sha256 for name, entry in artifact.manifest.files.items()}
+
+
+def draws_of_an_epoch(trainer, monkeypatch) -> list[tuple[list[int], list[int]]]:
+    """Train an epoch and return each batch's samples and where its augmentation stream stood."""
+    seen = []
+    learn = trainer.task.loss
+
+    def watched(indices, augment):
+        seen.append((indices.tolist(), augment.get_state().tolist()))
+        return learn(indices, augment)
+
+    monkeypatch.setattr(trainer.task, "loss", watched)
+    trainer.train_epoch()
+    return seen

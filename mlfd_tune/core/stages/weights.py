@@ -27,6 +27,7 @@ __all__ = [
     "Fetch",
     "WeightsSource",
     "backbone_from",
+    "names_a_file",
     "resolve_weights",
 ]
 
@@ -74,6 +75,11 @@ class WeightsSource:
         return named is None or tuple(named) == classes
 
 
+def names_a_file(text: str) -> bool:
+    """Tell a file from timm's own weights and from a URI."""
+    return text != PRETRAINED and _scheme(text) is None
+
+
 def resolve_weights(text: str, arch: str, fetch: Fetch | None = None) -> WeightsSource:
     """Return the weights that a setting names.
 
@@ -90,8 +96,8 @@ def resolve_weights(text: str, arch: str, fetch: Fetch | None = None) -> Weights
     """
     if text == PRETRAINED:
         return WeightsSource("timm", _published(arch))
-    scheme = re.match(r"([A-Za-z][\w.+-]+):/", text)
-    path = _fetched(text, scheme[1], fetch) if scheme else Path(text).expanduser()
+    scheme = _scheme(text)
+    path = _fetched(text, scheme, fetch) if scheme else Path(text).expanduser()
     if not path.is_file():
         match = nearest(path.name, [PRETRAINED])
         hint = f"; did you mean {match!r}?" if match else ""
@@ -174,6 +180,11 @@ def _pretrained(source: WeightsSource, build: Callable[..., Backbone]) -> Backbo
             f"weights: cannot get timm's {source.identity!r} ({reason}); without a network, give a "
             "file, or copy the Hugging Face cache (HF_HOME) from a machine that has it"
         ) from error
+
+
+def _scheme(text: str) -> str | None:
+    found = re.match(r"([A-Za-z][\w.+-]+):/", text)
+    return found[1] if found else None
 
 
 def _fetched(uri: str, scheme: str, fetch: Fetch | None) -> Path:

@@ -10,25 +10,19 @@ from mlfd_tune.core.pipeline import Pipeline
 from mlfd_tune.core.settings import PipelineSettings, deep_merge
 from mlfd_tune.core.store import Store
 from tests.helpers.digit_tasks import assert_identical
-from tests.helpers.pipelines import BASE, CATALOGUE, files, pipeline, tensors, trainer_of
+from tests.helpers.pipelines import (
+    BASE,
+    CATALOGUE,
+    draws_of_an_epoch,
+    files,
+    pipeline,
+    tensors,
+    trainer_of,
+)
 
 
 def student_weights(trainer) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in trainer.task.student.state_dict().items()}
-
-
-def draws_of_an_epoch(trainer, monkeypatch) -> list[tuple[list[int], list[int]]]:
-    """Train an epoch and return each batch's samples and where its augmentation stream stood."""
-    seen = []
-    learn = trainer.task.loss
-
-    def watched(indices, augment):
-        seen.append((indices.tolist(), augment.get_state().tolist()))
-        return learn(indices, augment)
-
-    monkeypatch.setattr(trainer.task, "loss", watched)
-    trainer.train_epoch()
-    return seen
 
 
 DECAY = {"shape": "cosine", "end": 0.0}

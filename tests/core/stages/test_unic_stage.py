@@ -17,7 +17,7 @@ from mlfd_tune.core.stages import FeaturesStage, UnicSpec, UnicStage, UnicStuden
 from mlfd_tune.core.stages.teacher import load_backbone
 from mlfd_tune.core.store import Store
 from tests.helpers.digit_tasks import assert_identical, train_to_the_end, weights
-from tests.helpers.pipelines import pipeline, tensors, trainer_of
+from tests.helpers.pipelines import draws_of_an_epoch, pipeline, tensors, trainer_of
 
 CPU = torch.device("cpu")
 TEACHERS = ("one", "two")
@@ -383,20 +383,6 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_by_bit(store, tmp_pa
     assert_identical(weights(second), weights(whole))
     with whole.final_weights(), second.final_weights():
         assert_identical(weights(second), weights(whole))
-
-
-def draws_of_an_epoch(trainer, monkeypatch) -> list[tuple[list[int], list[int]]]:
-    """Train an epoch and return each batch's samples and where its augmentation stream stood."""
-    seen = []
-    learn = trainer.task.loss
-
-    def watched(indices, augment):
-        seen.append((indices.tolist(), augment.get_state().tolist()))
-        return learn(indices, augment)
-
-    monkeypatch.setattr(trainer.task, "loss", watched)
-    trainer.train_epoch()
-    return seen
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlfd_tune.core.data.decode import to_rgb
+from mlfd_tune.core.data.check_images import ImageSummary, look_at_all, summary, twins
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
 from mlfd_tune.core.data.registry import DATASETS
 from mlfd_tune.core.data.spec import DatasetSpec
 from mlfd_tune.core.data.splits import prepare_splits
+from mlfd_tune.core.data.views import as_asked
 from mlfd_tune.core.errors import UserError
 
 __all__ = ["DatasetReport", "DatasetRow", "check_dataset", "list_datasets"]
@@ -28,9 +27,10 @@ class DatasetReport:
     Attributes:
         name: The name it was asked for under.
         source: Its source's registry name.
-        path: Its folder, for source folder.
+        path: Where it lies, for sources that have a path.
         classes: Class names.
         counts: Images by split, then by class, as training will use them.
+        images: What the images are like; None where none can be opened.
         problems: What stops it from being used, one line each.
         warnings: What may be wrong but does not stop it, one line each.
     """
@@ -40,6 +40,7 @@ class DatasetReport:
     path: str | None
     classes: tuple[str, ...]
     counts: dict[str, dict[str, int]]
+    images: ImageSummary | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -51,17 +52,30 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """One line of `data list`. Numbers are None where only the user's folder knows them.
+    """One line of `data list`. Numbers are None where only the user's files know them.
 
-    `problem` says what is missing to use the source, if anything.
+    Those of a published dataset are what it holds when it is whole.
+
+    Attributes:
+        name: The source's registry name.
+        description: One line for people.
+        classes: How many classes.
+        train_images: Training images, before a validation split is carved.
+        val_images: Validation images; None where they are carved from the training images.
+        test_images: Test images; None where they are carved from the training images too.
+        flip: Whether a horizontal flip is known to keep an image's label.
+        path: Whether a path must, may or must not be given: required, optional or none.
+        problem: What is missing to use the source, if anything.
     """
 
     name: str
     description: str
-    classes: int | None
-    train_images: int | None
-    test_images: int | None
-    flip: bool
+    classes: int | None = None
+    train_images: int | None = None
+    val_images: int | None = None
+    test_images: int | None = None
+    flip: bool = False
+    path: str = "none"
     problem: str | None = None
 
 
@@ -82,22 +96,34 @@ def check_dataset(
     """
     found = DATASETS[spec.source]().inspect(spec)
     problems, warnings = list(found.problems), list(found.warnings)
-    classes: tuple[str, ...] = ()
-    counts: dict[str, dict[str, int]] = {}
-    if found.raw is not None:
-        classes = found.raw.classes
-        digests, unreadable = _digests(found.raw, progress)
-        problems += unreadable
-        try:
-            ready = prepare_splits(found.raw, spec)
-        except UserError as error:
-            problems += error.problems
-            ready = found.raw
-        counts = {split: _counts(images, classes) for split, images in ready.splits.items()}
-        warnings += _duplicates(ready, digests)
-        warnings += _class_notes(counts)
+    asked: RawDataset | None = None
+    try:
+        asked = None if found.raw is None else as_asked(found.raw, spec)
+    except UserError as error:  # classes that it has not
+        problems += error.problems
+    if asked is None:
+        return DatasetReport(
+            name, spec.source, spec.path, (), {}, None, tuple(problems), tuple(warnings)
+        )
+    looks, unreadable = look_at_all(asked, progress)
+    problems += unreadable
+    try:
+        ready = prepare_splits(asked, spec)
+    except UserError as error:
+        problems += error.problems
+        ready = asked
+    counts = {split: _counts(images, asked.classes) for split, images in ready.splits.items()}
+    warnings += twins(ready, looks)
+    warnings += _class_notes(counts)
     return DatasetReport(
-        name, spec.source, spec.path, classes, counts, tuple(problems), tuple(warnings)
+        name,
+        spec.source,
+        spec.path,
+        asked.classes,
+        counts,
+        summary(looks.values()),
+        tuple(problems),
+        tuple(warnings),
     )
 
 
@@ -105,43 +131,24 @@ def _row(name: str) -> DatasetRow:
     try:
         source = DATASETS[name]()
     except UserError as error:  # a package that does not work; the other sources do
-        return DatasetRow(name, "", None, None, None, False, "; ".join(error.problems))
+        return DatasetRow(name, "", problem="; ".join(error.problems))
+    known = DatasetRow(name, source.description, flip=source.flip, path=source.path)
+    if source.official is not None:
+        return _counted(known, source.official.classes, source.official.images)
     if source.path != "none":
-        return DatasetRow(name, source.description, None, None, None, source.flip)
+        return known
     found = source.inspect(DatasetSpec(source=name))
     if found.raw is None:
-        problem = "; ".join(found.problems)
-        return DatasetRow(name, source.description, None, None, None, source.flip, problem)
-    sizes = {name: len(split) for name, split in found.raw.splits.items()}
-    return DatasetRow(
-        name,
-        source.description,
-        len(found.raw.classes),
-        sizes["train"],
-        sizes.get("test"),
-        source.flip,
+        return replace(known, problem="; ".join(found.problems))
+    sizes = {split: len(images) for split, images in found.raw.splits.items()}
+    return _counted(known, len(found.raw.classes), sizes)
+
+
+def _counted(row: DatasetRow, classes: int, sizes: dict[str, int]) -> DatasetRow:
+    val, test = sizes.get("val"), sizes.get("test")
+    return replace(
+        row, classes=classes, train_images=sizes["train"], val_images=val, test_images=test
     )
-
-
-def _digests(
-    raw: RawDataset, progress: Callable[[int, int], None] | None
-) -> tuple[dict[str, str], list[str]]:
-    """Return the hash of every image's pixels by its name, and why the others cannot be read."""
-    total = sum(len(split) for split in raw.splits.values())
-    digests: dict[str, str] = {}
-    unreadable: list[str] = []
-    for split in raw.splits.values():
-        for index in range(len(split)):
-            try:
-                image = to_rgb(split.image(index))
-            except UserError as error:
-                unreadable += error.problems
-            else:
-                content = f"{image.size}".encode() + image.tobytes()
-                digests[split.name(index)] = hashlib.sha256(content).hexdigest()
-            if progress:
-                progress(len(digests) + len(unreadable), total)
-    return digests, unreadable
 
 
 def _counts(split: RawSplit, classes: tuple[str, ...]) -> dict[str, int]:
@@ -149,30 +156,16 @@ def _counts(split: RawSplit, classes: tuple[str, ...]) -> dict[str, int]:
     return {name: int(count) for name, count in zip(classes, counts, strict=True)}
 
 
-def _duplicates(raw: RawDataset, digests: dict[str, str]) -> list[str]:
-    """Say which splits share images: what was trained on is no test."""
-    notes = []
-    for first, second in combinations(raw.splits, 2):
-        seen = {digests[name]: name for name in raw.splits[first].names if name in digests}
-        shared = [name for name in raw.splits[second].names if digests.get(name) in seen]
-        if shared:
-            twin = seen[digests[shared[0]]]
-            images = "image" if len(shared) == 1 else "images"
-            notes.append(
-                f"{len(shared)} {images} of {second} also in {first}: {shared[0]} is {twin}"
-            )
-    return notes
-
-
 def _class_notes(counts: dict[str, dict[str, int]]) -> list[str]:
-    notes = []
-    for split, by_class in counts.items():
-        absent = [name for name, count in by_class.items() if count == 0]
-        if absent:
-            noun = "class" if len(absent) == 1 else "classes"
-            shown = ", ".join(absent[:12]) + (", ..." if len(absent) > 12 else "")
-            notes.append(f"{split} has no image of {len(absent)} {noun}: {shown}")
+    notes = [
+        f"{split} has no image of {_classes(absent)}"
+        for split, by_class in counts.items()
+        if (absent := [name for name, count in by_class.items() if count == 0])
+    ]
     train = {name: count for name, count in counts.get("train", {}).items() if count > 0}
+    single = [name for name, count in train.items() if count == 1]
+    if single:
+        notes.append(f"train has a single image of {_classes(single)}")
     if train:
         most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
         if train[most] >= IMBALANCE * train[least]:
@@ -181,3 +174,8 @@ def _class_notes(counts: dict[str, dict[str, int]]) -> list[str]:
                 f"{train[least]} of {least!r}"
             )
     return notes
+
+
+def _classes(names: list[str]) -> str:
+    noun = "class" if len(names) == 1 else "classes"
+    return f"{len(names)} {noun}: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")

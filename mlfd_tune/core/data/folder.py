@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from mlfd_tune.core.data.decode import to_rgb
+from mlfd_tune.core.data.image_files import file_split, files_hash, folder_of, names_in
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
 from mlfd_tune.core.data.source import DatasetSource, Fingerprint, Inspection
 from mlfd_tune.core.errors import UserError, allowed_values, nearest
@@ -36,13 +32,9 @@ class Folder(DatasetSource):
 
     def fingerprint(self, spec: DatasetSpec) -> Fingerprint:
         """Return the hash of every image's relative path and content, wherever the folder lies."""
-        root = _root(spec)
-        content = hashlib.sha256()
-        for relative in sorted(path for paths in _scan(root).images.values() for path in paths):
-            with (root / relative).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            content.update(f"{relative}\0{digest}\n".encode())
-        return {"source": self.name, "sha256": content.hexdigest()}
+        root = folder_of(spec)
+        images = [path for paths in _scan(root).images.values() for path in paths]
+        return {"source": self.name, "sha256": files_hash(root, images)}
 
     def load(self, spec: DatasetSpec) -> RawDataset:
         """Return the splits that have a folder; whether images are sound shows on opening them."""
@@ -54,7 +46,7 @@ class Folder(DatasetSource):
     def inspect(self, spec: DatasetSpec) -> Inspection:
         """Return all structural problems at once, with what can be used in spite of them."""
         try:
-            root = _root(spec)
+            root = folder_of(spec)
         except UserError as error:
             return Inspection(None, error.problems)
         scan = _scan(root)
@@ -75,21 +67,10 @@ class _Scan:
     warnings: list[str] = field(default_factory=list)
 
 
-def _root(spec: DatasetSpec) -> Path:
-    root = Path(spec.path or "").expanduser()
-    if root.is_dir():
-        return root
-    if root.exists():
-        raise UserError(f"{spec.shown} is a file, not a folder")
-    near = nearest(root.name, _names(root.parent)) if root.parent.is_dir() else None
-    hint = f" (did you mean {str(root.parent / near)!r}?)" if near else ""
-    raise UserError(f"{spec.shown} does not exist{hint}")
-
-
 def _scan(root: Path) -> _Scan:
     scan = _Scan()
     if not (root / "train").is_dir():
-        folders = [name for name in _names(root) if (root / name).is_dir()]
+        folders = [name for name in names_in(root) if (root / name).is_dir()]
         near = nearest("train", [name.lower() for name in folders])
         original = next((name for name in folders if name.lower() == near), None)
         hint = f"; is it {original!r}?" if original else ""
@@ -97,7 +78,7 @@ def _scan(root: Path) -> _Scan:
         scan.problems.append(f"dataset folder {root} has no folder 'train' (found: {found}{hint})")
         return scan
     scan.classes = tuple(
-        name for name in _names(root / "train") if (root / "train" / name).is_dir()
+        name for name in names_in(root / "train") if (root / "train" / name).is_dir()
     )
     if not scan.classes:
         scan.problems.append(f"train in dataset folder {root} has no class folder: train/<class>/*")
@@ -114,7 +95,7 @@ def _scan(root: Path) -> _Scan:
 
 def _scan_split(root: Path, split: str, scan: _Scan) -> None:
     images: list[str] = []
-    for name in _names(root / split):
+    for name in names_in(root / split):
         folder = f"{split}/{name}"
         if not (root / folder).is_dir():
             scan.warnings.append(f"{folder} in dataset folder {root} is in no class: ignored")
@@ -134,7 +115,7 @@ def _scan_split(root: Path, split: str, scan: _Scan) -> None:
 
 
 def _scan_class(root: Path, folder: str, scan: _Scan) -> list[str]:
-    entries = [f"{folder}/{name}" for name in _names(root / folder)]
+    entries = [f"{folder}/{name}" for name in names_in(root / folder)]
     nested = [entry for entry in entries if (root / entry).is_dir()]
     scan.problems += [
         f"{entry} in dataset folder {root} is a folder; images lie directly in {folder}"
@@ -145,25 +126,6 @@ def _scan_class(root: Path, folder: str, scan: _Scan) -> list[str]:
     return [entry for entry in entries if entry not in set(nested)]
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-
-
 def _split(root: Path, scan: _Scan, paths: list[str]) -> RawSplit:
     label_of = {name: label for label, name in enumerate(scan.classes)}
-    labels = np.array([label_of[path.split("/")[1]] for path in paths], dtype=np.int64)
-    return RawSplit(labels, tuple(paths), lambda index: _open(root, paths[index]))
-
-
-def _open(root: Path, relative: str) -> Image.Image:
-    try:
-        with Image.open(root / relative) as image:
-            return to_rgb(image)
-    except UnidentifiedImageError as error:
-        raise UserError(
-            f"{relative} in dataset folder {root} is not an image that can be read"
-        ) from error
-    except Exception as error:  # decoders raise nearly anything on damaged bytes
-        raise UserError(
-            f"{relative} in dataset folder {root} is a damaged image: {error}"
-        ) from error
+    return file_split(root, paths, [label_of[path.split("/")[1]] for path in paths])

@@ -8,6 +8,7 @@ NumPy, and a smaller training subset lies inside a larger one of the same seed (
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from mlfd_tune.core.errors import UserError
 if TYPE_CHECKING:
     from mlfd_tune.core.data.spec import DatasetSpec
 
-__all__ = ["prepare_splits", "stratified_split", "stratified_subset"]
+__all__ = ["prepare_splits", "stratified_folds", "stratified_split", "stratified_subset"]
 
 
 def prepare_splits(raw: RawDataset, spec: DatasetSpec) -> RawDataset:
@@ -65,10 +66,10 @@ def stratified_split(
         The images kept and the images carved, both in the order of `split`.
     """
     carved = np.zeros(len(split), dtype=bool)
-    for members in _by_class(split):
+    for members in _by_class(split.labels):
         count = int(fraction * len(members) + 0.5)
         count = min(max(count, 1), len(members) - 1)
-        carved[_in_hash_order(split, members, seed, purpose)[:count]] = True
+        carved[_in_hash_order(split.names, members, seed, purpose)[:count]] = True
     return split.subset(np.flatnonzero(~carved)), split.subset(np.flatnonzero(carved))
 
 
@@ -83,15 +84,37 @@ def stratified_subset(split: RawSplit, size: int, seed: int) -> RawSplit:
     Raises:
         ValueError: When `size` is outside that range.
     """
-    classes = _by_class(split)
+    classes = _by_class(split.labels)
     counts = np.array([len(members) for members in classes])
     if not len(classes) <= size <= len(split):
         raise ValueError(f"size {size} is not in {len(classes)}..{len(split)}")
     chosen = [
-        _in_hash_order(split, members, seed, "subset")[:share]
+        _in_hash_order(split.names, members, seed, "subset")[:share]
         for members, share in zip(classes, _shares(counts, size), strict=True)
     ]
     return split.subset(np.sort(np.concatenate(chosen)))
+
+
+def stratified_folds(
+    labels: NDArray[np.int64], names: Sequence[str], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Deal every class's images out to folds whose shares of it differ by one image at most.
+
+    Args:
+        labels: (N,) class indices.
+        names: N names, which decide together with the seed where an image goes.
+        folds: How many folds.
+        seed: Fixes the choice.
+
+    Returns:
+        (N,) int64, the number of each image's fold.
+    """
+    fold_of = np.zeros(len(labels), dtype=np.int64)
+    for members in _by_class(labels):
+        dealt = _in_hash_order(names, members, seed, "fold")
+        # Each class begins at another fold, else the first ones would get all that is left over.
+        fold_of[dealt] = (np.arange(len(members)) + labels[members[0]]) % folds
+    return fold_of
 
 
 def _shares(counts: NDArray[np.int64], size: int) -> list[int]:
@@ -105,15 +128,15 @@ def _shares(counts: NDArray[np.int64], size: int) -> list[int]:
     return [int(share) for share in shares]
 
 
-def _by_class(split: RawSplit) -> list[NDArray[np.int64]]:
-    return [np.flatnonzero(split.labels == label) for label in np.unique(split.labels)]
+def _by_class(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
 def _in_hash_order(
-    split: RawSplit, members: NDArray[np.int64], seed: int, purpose: str
+    names: Sequence[str], members: NDArray[np.int64], seed: int, purpose: str
 ) -> NDArray[np.int64]:
     def key(index: int) -> bytes:
-        return hashlib.sha256(f"{seed}/{purpose}/{split.name(index)}".encode()).digest()
+        return hashlib.sha256(f"{seed}/{purpose}/{names[index]}".encode()).digest()
 
     return np.array(sorted(members.tolist(), key=key), dtype=np.int64)
 

@@ -56,7 +56,10 @@ def test_no_augmentation_is_the_picture_itself():
     torch.testing.assert_close(augment(images, AugmentSpec(), generator()), to_float(images))
 
 
-@pytest.mark.parametrize("spec", [AugmentSpec(), AugmentSpec(flip=True), STRONG])
+@pytest.mark.parametrize(
+    "spec",
+    [AugmentSpec(), AugmentSpec(flip=True), STRONG, AugmentSpec(auto_augment="imagenet")],
+)
 def test_every_strength_consumes_the_same_draws(spec):
     source, reference = generator(), generator()
     augment(some_images(), spec, source)
@@ -180,6 +183,27 @@ def test_a_preset_s_name_stands_for_its_settings():
     assert Holder.model_validate({"augment": "none"}) == Holder()
 
 
+def test_the_paper_s_preset_is_the_imagenet_policy_alone():
+    named = Holder.model_validate({"augment": "autoaugment"})
+    assert named == Holder(augment=AugmentSpec(auto_augment="imagenet"))
+    flipped = Holder.model_validate({"augment": "autoaugment_flip"})
+    assert flipped == Holder(augment=AugmentSpec(auto_augment="imagenet", flip=True))
+
+
+@pytest.mark.parametrize(
+    ("preset", "before"),
+    [
+        ("none", "73926d2727fe4b7b"),
+        ("light", "6cd63451c732a41a"),
+        ("crop_flip", "7210d5dbd740fc42"),
+    ],
+)
+def test_what_was_trained_before_auto_augment_keeps_its_hash(preset, before):
+    spec = AugmentSpec.model_validate(preset)
+    assert content_hash(spec).startswith(before)
+    assert content_hash(spec) != content_hash(spec.model_copy(update={"auto_augment": "svhn"}))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -187,6 +211,7 @@ def test_a_preset_s_name_stands_for_its_settings():
         ({"rotation": 5}, "rotation"),
         ({"rotate": -1}, "rotate"),
         ({"scale": 1.0}, "scale"),
+        ({"auto_augment": "imagnet"}, "'imagenet', 'cifar10' or 'svhn'"),
     ],
 )
 def test_wrong_settings_say_so(value, message):

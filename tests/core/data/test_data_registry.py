@@ -76,7 +76,8 @@ def test_photos_without_scikit_image_say_which_extra_to_install():
 def test_importing_the_data_package_loads_no_source_s_libraries():
     script = (
         "import sys, mlfd_tune.core.data\n"
-        "print([name for name in ('sklearn', 'skimage', 'matplotlib') if name in sys.modules])"
+        "heavy = 'sklearn skimage matplotlib pandas pyarrow datasets torchvision'.split()\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout
     assert shown.strip() == "[]"

@@ -4,18 +4,29 @@ import pytest
 from pydantic import ValidationError
 
 from mlfd_tune.core.data import DATASETS, DatasetSpec
+from mlfd_tune.core.spec import canonical_json
 
 
-def test_every_built_in_is_named_without_further_settings():
-    for source in DATASETS.keys() - {"folder"}:
-        assert DatasetSpec(source=source).source == source
+def test_a_source_is_named_without_further_settings_unless_it_needs_a_path():
+    for source in DATASETS:
+        needed = {"path": "x"} if DATASETS[source].path == "required" else {}
+        assert DatasetSpec(source=source, **needed).source == source
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"source": "letter"}, "did you mean 'letters'?"),
-        ({"source": "imagenet"}, "allowed: digits, folder, letters, photos"),
+        ({"source": "imagenet"}, "(allowed: caltech101, cifar10, cifar100, csv"),
+        ({"source": "digits", "options": {"fold": 1}}, "source 'digits' has no option 'fold'"),
+        (
+            {"source": "cifar100", "path": "x", "options": {"label": "fine"}},
+            "has no option 'label' (allowed: labels; did you mean 'labels'?)",
+        ),
+        ({"source": "cifar100", "path": "x", "options": {"labels": "all"}}, "options.labels:"),
+        ({"source": "digits", "classes": ["1"]}, "at least 2 items"),
+        ({"source": "digits", "classes": ["1", "1"]}, "class '1' stands twice"),
+        ({"source": "digits", "style": "gray"}, "'grey'"),
         ({"source": "folder"}, "path is needed"),
         ({"source": "digits", "path": "x"}, "path is not for source 'digits'"),
         ({"source": "digits", "train_size": 0}, "train_size"),
@@ -34,3 +45,12 @@ def test_wrong_settings_say_what_is_allowed(settings, message):
 def test_errors_name_a_built_in_by_source_and_a_folder_by_path():
     assert DatasetSpec(source="digits").shown == "dataset 'digits'"
     assert DatasetSpec(source="folder", path="a/b").shown == "dataset folder a/b"
+
+
+def test_an_option_at_its_default_is_no_other_dataset():
+    plain = DatasetSpec(source="cifar100", path="x")
+    said = DatasetSpec(source="cifar100", path="x", options={"labels": "fine"})
+    assert said == plain
+    assert hash(said) == hash(plain)
+    assert canonical_json(said) == canonical_json(plain)
+    assert DatasetSpec(source="cifar100", path="x", options={"labels": "coarse"}) != plain

@@ -1,0 +1,1 @@
+"""Published datasets in their official on-disk layouts, one file each."""

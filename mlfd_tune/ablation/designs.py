@@ -59,9 +59,19 @@ def _one_at_a_time(design: DesignSettings) -> list[Arm]:
     return arms
 
 
+def _compare(design: DesignSettings) -> list[Arm]:
+    """The arms named; the first is the reference."""
+    first = next(iter(design.arms))
+    return [
+        Arm(name, {key: _plain(value) for key, value in params.items()}, name == first)
+        for name, params in design.arms.items()
+    ]
+
+
 DESIGNS: dict[str, Callable[[DesignSettings], list[Arm]]] = {
     "grid": _grid,
     "one_at_a_time": _one_at_a_time,
+    "compare": _compare,
 }
 
 

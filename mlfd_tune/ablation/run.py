@@ -9,6 +9,7 @@ from typing import Any
 from mlfd_tune.ablation.designs import Arm, arms_of
 from mlfd_tune.config import AblationConfig, settings_for
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.store import Stage, walk
 from mlfd_tune.tune import Engine, Experiment, PlannedTrial, TrialRequestConfig
 from mlfd_tune.tune.confirm import CONTROLS
@@ -16,6 +17,8 @@ from mlfd_tune.tune.run_log import config_id
 from mlfd_tune.tune.trial import student_of
 
 __all__ = ["Ablation"]
+
+_OF_EVERY_STUDENT = ("seed", "image_size", "datasets", "student", "students")
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,18 @@ class Ablation(Experiment):
     def _served_by(self, arm: Arm, arms: Sequence[Arm], target: str) -> str | None:
         """Return the configurations that an arm is baseline or control of, as a confirmation's is.
 
-        They are those of the arms that differ from it in the method and in nothing else.
+        They are those of the arms that differ from it in nothing but the method and what has no
+        part in the control: a fusion depth is nothing to labels alone.
         """
-        if self._method(arm) not in CONTROLS:
+        method = self._method(arm)
+        if method not in CONTROLS:
             return None
+        own = _concerning(arm, method)
         others = [
             other
             for other in arms
-            if other is not arm and _without_method(other) == _without_method(arm)
+            if self._is_student(other) and self._method(other) != method
+            if _concerning(other, method) == own
         ]
         ids = []
         for other in others:
@@ -70,6 +77,10 @@ class Ablation(Experiment):
 
     def _method(self, arm: Arm) -> str:
         return str(arm.params.get("method", self.config.method))
+
+    def _is_student(self, arm: Arm) -> bool:
+        """Tell whether an arm trains a student, whose gain can be spoken of."""
+        return METHODS.require(self._method(arm)).role != "reference"
 
     def trial_counts(self) -> dict[str, dict[str, int]]:
         """Return arms times seeds of every target."""
@@ -101,5 +112,9 @@ class Ablation(Experiment):
         engine.run("ablation", self.trials(), "arm")
 
 
-def _without_method(arm: Arm) -> Mapping[str, Any]:
-    return {key: value for key, value in arm.params.items() if key != "method"}
+def _concerning(arm: Arm, method: str) -> Mapping[str, Any]:
+    """Return what an arm sets that a method goes by, but for the method itself."""
+    sections = {*_OF_EVERY_STUDENT, *METHODS[method].sections}
+    if "teachers" in sections:
+        sections.add("teacher")
+    return {key: value for key, value in arm.params.items() if key.partition(".")[0] in sections}

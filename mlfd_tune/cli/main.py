@@ -10,10 +10,13 @@ import click
 
 from mlfd_tune import __version__
 from mlfd_tune.cli.artifacts import store
+from mlfd_tune.cli.datasets import data
 from mlfd_tune.cli.doctor import doctor
+from mlfd_tune.cli.evaluation import evaluate
 from mlfd_tune.cli.experiments import run, train
-from mlfd_tune.cli.inspection import data, models
+from mlfd_tune.cli.inspection import models
 from mlfd_tune.cli.kinds import kinds
+from mlfd_tune.cli.layers import layers
 from mlfd_tune.cli.options import Group
 from mlfd_tune.cli.results import export, leaderboard, ui
 from mlfd_tune.core.errors import UserError
@@ -43,5 +46,18 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
 
-for command in (run, train, leaderboard, export, data, models, kinds, store, ui, doctor):
+for command in (
+    run,
+    train,
+    evaluate,
+    leaderboard,
+    export,
+    data,
+    models,
+    layers,
+    kinds,
+    store,
+    ui,
+    doctor,
+):
     main.add_command(command)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from mlfd_tune.cli.checks import check_inputs
+from mlfd_tune.cli.computing import compute, usable_device
 from mlfd_tune.cli.options import console, print_json, problems_in
 from mlfd_tune.config import Loaded, TrainConfig, pipeline_settings
-from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
-from mlfd_tune.core.store import Artifact, Stage, Store, walk
+from mlfd_tune.core.store import Store, walk
 from mlfd_tune.tracking.weights import mlflow_fetcher
 
 __all__ = ["train_one"]
@@ -25,7 +21,7 @@ def train_one(loaded: Loaded, device: str | None, json_: bool) -> None:
     """
     config = loaded.config
     assert isinstance(config, TrainConfig)
-    device = _device(device)
+    device = usable_device(device)
     with problems_in(loaded.path):
         settings = pipeline_settings(config)
         check_settings(settings)
@@ -37,7 +33,8 @@ def train_one(loaded: Loaded, device: str | None, json_: bool) -> None:
         todo = [stage for stage in stages if not store.has(stage)]
         needed = sum(stage.estimate_bytes() for stage in todo)
         store.require_space(needed, "the student and what it needs")
-        artifact = _with_progress(store, todo, student, device, console(stderr=json_))
+        compute(todo, store, device, console(stderr=json_))
+        artifact = store.get_or_compute(student, device=device)
     metrics = dict(artifact.manifest.metrics)
     expected = config.provenance.expected.get("val/acc1") if config.provenance else None
     reused = len(stages) - len(todo)
@@ -56,36 +53,10 @@ def train_one(loaded: Loaded, device: str | None, json_: bool) -> None:
         return
     out = console()
     out.print(f"{student.label}: val/acc1 {metrics['val/acc1']:.2f}, {reused} stages reused")
-    out.print(f"weights: {artifact.path / 'model.safetensors'}", soft_wrap=True, highlight=False)
+    weights = artifact.path / "model.safetensors"
+    if weights.is_file():  # a joint teacher's own reading has none
+        out.print(f"weights: {weights}", soft_wrap=True, highlight=False)
     if expected is not None:
         same = metrics["val/acc1"] == expected
         verdict = "reproduced exactly" if same else f"differs from the recorded {expected:.4f}"
         out.print(f"val/acc1 {metrics['val/acc1']:.4f}: {verdict}", highlight=False)
-
-
-def _with_progress(
-    store: Store, todo: list[Stage], student: Stage, device: str, out: Console
-) -> Artifact:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=out, transient=True) as bars:
-        for stage in todo:
-            task = bars.add_task(stage.label, total=1.0, text="")
-
-            def report(fraction: float, text: str, task: object = task) -> None:
-                bars.update(task, completed=fraction, text=text)  # type: ignore[arg-type]
-
-            store.get_or_compute(stage, device=device, progress=report)
-            bars.update(task, completed=1.0)
-    return store.get_or_compute(student, device=device)
-
-
-def _device(name: str | None) -> str:
-    usable = ["cpu"]
-    if torch.cuda.is_available():
-        usable += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    if name is None:
-        return "cuda" if "cuda" in usable else "cpu"
-    if name not in usable:
-        known = allowed_values(name, usable)
-        raise UserError(f"--device {name}: there is no such device here {known}")
-    return name

@@ -19,8 +19,14 @@ __all__ = ["assign", "chosen_for", "settings_for"]
 # Per-dataset tables, and the general section whose keys they override.
 _OVERRIDES = {"student": "students", "teacher": "teachers"}
 
-# Tables whose keys are themselves dotted.
-_TABLES = (("search", "space"), ("design", "factors"), ("design", "reference"))
+# Tables whose keys are themselves dotted; None stands for any dataset or arm.
+_TABLES: tuple[tuple[str | None, ...], ...] = (
+    ("search", "space"),
+    ("search", "datasets", None, "space"),
+    ("design", "factors"),
+    ("design", "reference"),
+    ("design", "arms", None),
+)
 
 
 def assign(raw: dict[str, Any], key: str, value: Any) -> tuple[str, ...]:
@@ -87,15 +93,28 @@ def _parts(raw: Mapping[str, Any], key: str) -> tuple[str, ...]:
     parts = tuple(key.split("."))
     if not all(parts):
         raise UserError(f"{key!r} is not a dotted key such as distillation.alpha")
-    if parts[:2] not in _TABLES or len(parts) == 2:
+    place = _table_around(parts)
+    if not place:
         return parts
-    entry = ".".join(parts[2:])
-    section = raw.get(parts[0])
-    table = section.get(parts[1]) if isinstance(section, Mapping) else None
+    entry = ".".join(parts[len(place) :])
+    table: Any = raw
+    for part in place:
+        table = table.get(part) if isinstance(table, Mapping) else None
     for known in table if isinstance(table, Mapping) else ():
         if entry.startswith(f"{known}."):
-            return (*parts[:2], known, *entry[len(known) + 1 :].split("."))
-    return (*parts[:2], entry)
+            return (*place, known, *entry[len(known) + 1 :].split("."))
+    return (*place, entry)
+
+
+def _table_around(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys that lead to the table of dotted keys that `parts` leads into, if any."""
+    for table in _TABLES:
+        begin = parts[: len(table)]
+        if len(parts) > len(table) and all(
+            name in (None, part) for name, part in zip(table, begin, strict=True)
+        ):
+            return begin
+    return ()
 
 
 def _open(node: dict[str, Any], part: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from mlfd_tune.config.messages import Location, Problem, in_words
 from mlfd_tune.config.schema import ExperimentConfig
+from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.config.varied import problems_of_varied_keys
 
 __all__ = ["problems_of"]
@@ -22,7 +23,7 @@ _PASSES = 8  # sections lie at most a few levels deep
 
 # What stands below these is named elsewhere in the section: taking it out would only make new
 # problems there.
-_REFERRED_TO = (("search", "space"), ("design", "factors"))
+_REFERRED_TO = (("search", "space"), ("search", "datasets"), ("design", "factors"))
 
 
 def problems_of(raw: Mapping[str, Any], model: type[ExperimentConfig]) -> list[Problem]:
@@ -37,8 +38,27 @@ def problems_of(raw: Mapping[str, Any], model: type[ExperimentConfig]) -> list[P
         # Where a key that must be there is wrong, the whole never gets checked: its parts may.
         shared = {key: value for key, value in raw.items() if key in ExperimentConfig.model_fields}
         found += _repeatedly(shared, ExperimentConfig)
+    found += _problems_of_targets(raw)
     found += problems_of_varied_keys(raw, known=found)
     return list(dict.fromkeys(found))
+
+
+def _problems_of_targets(raw: Mapping[str, Any]) -> list[Problem]:
+    """Return what a sweep's search lacks for its targets, or says of datasets that are not there.
+
+    Here and not in the schema, so that it is told whatever else is wrong.
+    """
+    datasets, targets = raw.get("datasets"), raw.get("targets")
+    if "search" not in raw or not isinstance(datasets, Mapping):
+        return []
+    try:
+        search = SearchSettings.model_validate(raw["search"])
+    except ValidationError:  # told by the schema
+        return []
+    named = targets if isinstance(targets, list) else list(datasets)
+    known = [name for name in named if isinstance(name, str) and name in datasets]
+    found = [line.partition(": ") for line in search.problems_with(datasets, known)]
+    return [Problem(tuple(key.split(".")), text) for key, _, text in found]
 
 
 def _repeatedly(raw: Mapping[str, Any], model: type[ExperimentConfig]) -> list[Problem]:

@@ -111,8 +111,9 @@ def _where_written(location: Location, raw: Any) -> Location:
     What was filled into each of `students` from `student` is wrong in one place only, and so is a
     shorthand that was written out.
     """
-    if location[:2] == ("search", "space"):
-        location = (*location[:3], *location[4:])  # the fourth names the kind of distribution
+    for space in (("search", "space"), ("search", "datasets", *location[2:3], "space")):
+        if location[: len(space)] == space:  # the next names a key, the one after its kind
+            location = (*location[: len(space) + 1], *location[len(space) + 2 :])
     general = _GENERAL.get(str(location[0])) if len(location) > 2 else None
     if general and not _holds(raw, location) and _holds(raw, (general, *location[2:])):
         location = (general, *location[2:])

@@ -137,19 +137,42 @@ class SweepConfig(ExperimentConfig):
 class DesignSettings(Spec):
     """Which arms an ablation compares."""
 
-    kind: Literal["grid", "one_at_a_time"] = Field(
+    kind: Literal["grid", "one_at_a_time", "compare"] = Field(
         "grid",
         description="`grid`: every combination of the factors. `one_at_a_time`: the base, and the "
-        "base with one factor changed.",
+        "base with one factor changed. `compare`: the arms named.",
     )
     factors: dict[str, tuple[Any, ...]] = Field(
-        min_length=1, description="Dotted configuration keys and the values each takes."
+        {}, description="Dotted configuration keys and the values each takes."
+    )
+    arms: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Of `compare`: arms by name, each with its values by dotted key. The first is "
+        "the reference.",
     )
     reference: dict[str, Any] = Field(
         {},
         description="The arm the others are compared with; by default each factor's first "
         "value (grid) or the base (one_at_a_time).",
     )
+
+    @model_validator(mode="after")
+    def _it_has_arms(self) -> DesignSettings:
+        needed, other = ("arms", "factors") if self.kind == "compare" else ("factors", "arms")
+        problems = [] if getattr(self, needed) else [f"{needed}: this key is needed"]
+        if getattr(self, other):
+            problems.append(
+                f"{other}: is not for a design of kind {self.kind!r} (allowed: {needed})"
+            )
+        if self.kind == "compare" and self.reference:
+            problems.append(
+                "reference: is not for a design of kind 'compare', whose first arm it is"
+            )
+        if len(self.arms) == 1:
+            problems.append("arms: there is one only; a comparison needs two or more")
+        if problems:
+            raise ListedError(*problems)
+        return self
 
     @model_validator(mode="after")
     def _factors_have_values(self) -> DesignSettings:

@@ -35,7 +35,8 @@ def problems_of_varied_keys(raw: Mapping[str, Any], known: Iterable[Problem] = (
     known = {*known, *_problems(raw, target, {})}
     found = []
     for place, key, value in [*_searched(raw), *_factors(raw)]:
-        for problem in _problems(raw, target, {key: value}):
+        student = str(place[2]) if place[:2] == ("search", "datasets") else target
+        for problem in _problems(raw, student, {key: value}):
             if problem not in known:
                 found.append(Problem((*place, key), _told(problem, key, value)))
     return list(dict.fromkeys(found))
@@ -60,16 +61,25 @@ def _problems(raw: Mapping[str, Any], target: str, parameters: dict[str, Any]) -
 
 
 def _searched(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str, Any]]:
-    search = raw.get("search")
-    try:
-        space = SearchSpace.model_validate(
-            search.get("space") if isinstance(search, Mapping) else None
-        )
-    except ValidationError:  # told by the schema
+    for place, written in _spaces(raw.get("search")):
+        try:
+            space = SearchSpace.model_validate(written)
+        except ValidationError:  # told by the schema
+            continue
+        for key, distribution in space.ordered():
+            for value in _ends(distribution):
+                yield place, key, value
+
+
+def _spaces(search: Any) -> Iterator[tuple[Location, Any]]:
+    """Yield the space of all datasets and those that datasets have of their own, as written."""
+    if not isinstance(search, Mapping):
         return
-    for key, distribution in space.ordered():
-        for value in _ends(distribution):
-            yield ("search", "space"), key, value
+    yield ("search", "space"), search.get("space")
+    datasets = search.get("datasets")
+    for name, own in datasets.items() if isinstance(datasets, Mapping) else ():
+        if isinstance(own, Mapping):
+            yield ("search", "datasets", str(name), "space"), own.get("space")
 
 
 def _ends(distribution: FloatRange | IntRange | Choice) -> list[Any]:
@@ -93,6 +103,10 @@ def _factors(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str, Any]]:
         for key, value in reference.items():
             if isinstance(factors, Mapping) and value not in (factors.get(key) or []):
                 yield ("design", "reference"), key, value
+    arms = design.get("arms")
+    for name, params in arms.items() if isinstance(arms, Mapping) else ():
+        for key, value in params.items() if isinstance(params, Mapping) else ():
+            yield ("design", "arms", str(name)), key, value
 
 
 def _any_target(raw: Mapping[str, Any]) -> str | None:

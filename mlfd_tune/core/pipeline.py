@@ -30,9 +30,9 @@ from mlfd_tune.core.stages import (
     JointTeacherStage,
     LoadedTeacherStage,
     StudentSpec,
-    StudentStage,
     Teacher,
     TeacherStage,
+    TrialStage,
 )
 from mlfd_tune.core.stages.model_files import without_memory
 from mlfd_tune.core.stages.normalisation import choose_normalisation
@@ -87,12 +87,15 @@ class Pipeline:
         data = self.dataset(dataset, self.settings.teacher_image_size(teacher))
         return FeaturesStage(self.teacher(teacher), data, level)
 
-    def joint_teacher(self, teachers: Sequence[str], datasets: Sequence[str]) -> JointTeacherStage:
+    def joint_teacher(
+        self, teachers: Sequence[str], datasets: Sequence[str], seed: int | None = None
+    ) -> JointTeacherStage:
         """Return the stage that trains a joint teacher.
 
         Args:
             teachers: The datasets whose teachers are fused.
             datasets: The datasets whose labels it learns.
+            seed: In place of the settings' seed.
         """
         settings = self.settings.joint_teacher
         level = finest(settings.levels)
@@ -121,7 +124,7 @@ class Pipeline:
             fusion=fusion,
             datasets=tuple(datasets),
             train=_resolved(settings.train),
-            seed=self.settings.seed,
+            seed=self.settings.seed if seed is None else seed,
             sampling=sampling,
             sampling_temperature=temperature,
         )
@@ -158,7 +161,7 @@ class Pipeline:
 
     def student(
         self, target: str, method: str | None = None, seed: int | None = None
-    ) -> StudentStage:
+    ) -> TrialStage:
         """Return the stage that trains `target`'s student, baseline or control.
 
         Args:
@@ -183,7 +186,8 @@ class Pipeline:
         self, target: str, method: str | None = None, seed: int | None = None
     ) -> EvaluationStage:
         """Return the stage that reads the test split for `target`'s student."""
-        return EvaluationStage(self.student(target, method, seed))
+        stage = self.student(target, method, seed)
+        return EvaluationStage(stage.reader(), stage.data)
 
 
 def check_settings(settings: PipelineSettings) -> None:

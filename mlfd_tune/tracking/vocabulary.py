@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 KIND: Final = "mlfd.kind"
-KINDS: Final = ("sweep", "ablation", "trial", "confirm", "arm", "stage", "train")
-"""What a run may be: two kinds of parent, then what hangs below them, then a single run."""
+KINDS: Final = ("sweep", "ablation", "trial", "confirm", "arm", "stage", "train", "evaluation")
+"""What a run may be: two kinds of parent, then what hangs below them, then single runs."""
 
 DATASET: Final = "mlfd.dataset"
 METHOD: Final = "mlfd.method"

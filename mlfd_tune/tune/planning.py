@@ -49,15 +49,11 @@ def searched_stages(loaded: Loaded, context: TrialContext) -> list[Stage]:
     """
     config = loaded.config
     assert isinstance(config, SweepConfig)
-    space, levels = _upstream(config.search.space), config.joint_teacher.levels
-    points = _points(space, levels, config.search.trials)
-    is_complete = points is not None
-    if points is None:
-        points = _points(_ends(space), levels, None) or [{}]
     compared = (*CONTROLS, *config.confirm.compare) if config.confirm.top_k else ()
     problems: dict[str, str] = {}  # each with the first point that has it
     stages: list[Stage] = []
     for target in config.target_names:
+        points, is_complete = _combinations(config, target)
         below: list[list[Stage]] = []
         for point in points:
             try:
@@ -66,7 +62,7 @@ def searched_stages(loaded: Loaded, context: TrialContext) -> list[Stage]:
                     student_of(context, TrialRequestConfig("", target, point, method))
             except UserError as error:
                 shown = ", ".join(f"{key}={value}" for key, value in point.items())
-                where = f"search.space at {shown}: " if shown else ""
+                where = f"{config.search.place_of_space(target)} at {shown}: " if shown else ""
                 problems |= {line: where for line in error.problems if line not in problems}
                 continue
             below.append(list(walk(student.inputs.values())))
@@ -74,6 +70,18 @@ def searched_stages(loaded: Loaded, context: TrialContext) -> list[Stage]:
     if problems:
         raise UserError(*(where + line for line, where in problems.items()))
     return list(walk(stages))
+
+
+def _combinations(config: SweepConfig, target: str) -> tuple[list[Point], bool]:
+    """Return the combinations of what is upstream of a target's student, and whether that is all.
+
+    Where there are too many, these are the ones at the ends of the ranges.
+    """
+    space, levels = _upstream(config.search.space_of(target)), config.joint_teacher.levels
+    points = _points(space, levels, config.search.trials)
+    if points is not None:
+        return points, True
+    return _points(_ends(space), levels, None) or [{}], False
 
 
 def _upstream(space: SearchSpace) -> dict[str, FloatRange | IntRange | Choice]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from mlfd_tune.config.distributions import choice_text
-from mlfd_tune.config.search import SearchSettings
+from mlfd_tune.config.search import StudySettings
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.spec import canonical_json
+from mlfd_tune.tune.first_points import first_points
 from mlfd_tune.tune.space import grid_points
 
 __all__ = ["StudyPlan"]
@@ -21,17 +24,20 @@ class StudyPlan:
 
     Args:
         dataset: The target dataset; also the study's name.
-        settings: How to search.
+        settings: How to search, with the dataset's own space and first points.
         epochs: Of a trial that is not stopped.
         base_levels: The fusion levels of trials that do not draw them.
         seed: The sweep's seed.
+        ranked: Values of `joint_teacher.levels`, the most promising first, to try early. Not part
+            of what the study is: points that are queued stay, whatever a later ranking says.
     """
 
     dataset: str
-    settings: SearchSettings
+    settings: StudySettings
     epochs: int
     base_levels: tuple[str, ...]
     seed: int
+    ranked: tuple[str, ...] = ()
 
     @property
     def planned(self) -> int:
@@ -47,7 +53,7 @@ class StudyPlan:
         Raises:
             UserError: If the grid has more points than there are trials, or lacks a first point.
         """
-        first = [dict(point) for point in self.settings.first_points]
+        first = first_points(self.settings, self.dataset, self.ranked)
         if self.settings.sampler != "grid":
             return first
         trials = self.settings.trials
@@ -61,6 +67,8 @@ class StudyPlan:
         for i, point in enumerate(first):
             match = next((p for p in grid if _agrees(p, point)), None)
             if match is None:
+                if i >= len(self.settings.points_of(self.dataset)):
+                    continue  # ranked levels whose only point a first point without levels took
                 raise UserError(f"first_points[{i}]: {point} is not a point of the grid")
             grid.remove(match)
             front.append(match)
@@ -69,7 +77,8 @@ class StudyPlan:
     def as_json(self) -> dict[str, Any]:
         """Return the plan as it is kept in the storage."""
         return {
-            "settings": self.settings.model_dump(mode="json"),
+            # As it is hashed: studies from before a setting was added can go on.
+            "settings": json.loads(canonical_json(self.settings)),
             "epochs": self.epochs,
             "base_levels": list(self.base_levels),
             "seed": self.seed,

@@ -11,7 +11,7 @@ from mlfd_tune.config import Loaded, settings_for
 from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.settings import PipelineSettings
 from mlfd_tune.core.spec import content_hash
-from mlfd_tune.core.stages import DatasetStage, DistilledSpec, FeaturesStage, StudentStage
+from mlfd_tune.core.stages import DatasetStage, DistilledSpec, FeaturesStage, TrialStage
 from mlfd_tune.core.store import Artifact, Manifest, Stage, walk
 from mlfd_tune.tracking import RunRef, Tracker, vocabulary
 from mlfd_tune.tune.records import Outcome
@@ -107,7 +107,7 @@ class RunLog:
         self.tracker.end_run(local_id, "FINISHED", ended=manifest.created)
         return local_id
 
-    def stages_below(self, student: StudentStage) -> None:
+    def stages_below(self, student: TrialStage) -> None:
         """Log the runs of all finished stages a student depends on."""
         for stage in walk(student.inputs.values()):
             if stage.key not in self._stages:
@@ -230,7 +230,7 @@ def to_yaml(content: Any) -> str:
 
 
 def _summary(
-    settings: PipelineSettings, method: str, student: StudentStage
+    settings: PipelineSettings, method: str, student: TrialStage
 ) -> Iterator[tuple[str, Any]]:
     """Yield what a leaderboard may want to show or filter by; the rest is in config.yaml."""
     content, dataset = settings.model_dump(mode="json"), student.dataset

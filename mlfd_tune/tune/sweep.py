@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlfd_tune.config import Loaded, SweepConfig
 from mlfd_tune.core.errors import UserError
-from mlfd_tune.core.store import Stage
+from mlfd_tune.core.store import Stage, walk
 from mlfd_tune.tune.confirm import confirmation_methods, confirmation_trials
 from mlfd_tune.tune.engine import Engine
+from mlfd_tune.tune.level_ranking import rank_levels_of_targets, ranking_stages
 from mlfd_tune.tune.planning import searched_stages
 from mlfd_tune.tune.plans import StudyPlan
 from mlfd_tune.tune.run_log import RUN_STATUS
@@ -29,7 +31,8 @@ class Sweep(Experiment):
 
     def plan(self) -> list[Stage]:
         """Return the shared stages, having checked every combination that needs one."""
-        return searched_stages(self.loaded, self.context)
+        shared = searched_stages(self.loaded, self.context)
+        return list(walk([*shared, *ranking_stages(self.loaded, self.context)]))
 
     def trial_counts(self) -> dict[str, dict[str, int]]:
         """Return the trials of each target: search, and confirmation with its controls."""
@@ -41,23 +44,35 @@ class Sweep(Experiment):
             for plan in self.study_plans()
         }
 
-    def study_plans(self) -> list[StudyPlan]:
-        """Return what each target dataset's study is asked to do."""
+    def study_plans(self, ranked: Mapping[str, Sequence[str]] | None = None) -> list[StudyPlan]:
+        """Return what each target dataset's study is asked to do.
+
+        Args:
+            ranked: By target dataset, values of `joint_teacher.levels` to try early, best first.
+        """
         config = _config(self.loaded)
         return [
             StudyPlan(
                 target,
-                config.search,
+                config.search.study_of(target),
                 config.students[target].train.epochs,
                 config.joint_teacher.levels,
                 config.seed,
+                tuple((ranked or {}).get(target, ())),
             )
             for target in config.target_names
         ]
 
     def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
         """Compute the shared stages, search, and confirm."""
-        studies = Studies(engine.folder.studies, self.study_plans())
+        ranking = ranking_stages(self.loaded, self.context)
+        if ranking:
+            engine.compute(ranking)
+        ranked = rank_levels_of_targets(self.loaded, self.context)
+        for target, levels in ranked.items():
+            shown = ", ".join(levels)
+            engine.progress.say(f"{target}: levels by the teachers' features, best first: {shown}")
+        studies = Studies(engine.folder.studies, self.study_plans(ranked))
         if resumed:
             self._take_over(engine, studies)
         engine.compute(stages)

@@ -15,7 +15,7 @@ from ray.tune import Trainable
 
 from mlfd_tune.config import settings_for
 from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
-from mlfd_tune.core.stages import EvaluationStage, StudentStage
+from mlfd_tune.core.stages import EvaluationStage, StudentStage, TrialStage
 from mlfd_tune.core.store import Claim, Store, walk
 from mlfd_tune.core.training import Trainer
 from mlfd_tune.tune.quiet import quiet_process
@@ -79,7 +79,7 @@ def trial_id(dataset: str, number: int) -> str:
     return f"trial/{dataset}/{number}"
 
 
-def student_of(context: TrialContext, request: TrialRequestConfig) -> StudentStage:
+def student_of(context: TrialContext, request: TrialRequestConfig) -> TrialStage:
     """Return the stage that trains what a trial asks for.
 
     Raises:
@@ -173,6 +173,10 @@ class StudentTrial(Trainable):  # type: ignore[misc]
             there = store.has(stage)
             artifact = store.get_or_compute(stage, device=self._device)
             self._seconds_reused += artifact.manifest.seconds if there else 0.0
+        if not isinstance(self._stage, StudentStage):
+            artifact = store.get_or_compute(self._stage, device=self._device)
+            self._history = [dict(epoch) for epoch in artifact.manifest.history]
+            return
         self._claim: Claim = store.claim(self._stage)
         if self._claim.artifact is not None:
             self._history = [dict(epoch) for epoch in self._claim.artifact.manifest.history]
@@ -189,13 +193,14 @@ class StudentTrial(Trainable):  # type: ignore[misc]
     def _publish(self) -> None:
         if self._trainer is None:
             return
+        assert isinstance(self._stage, StudentStage)
         out = self._claim.work / "out"
         self._claim.publish(self._stage.finish(self._trainer, out))
         self._trainer = None
         self._claim.release()
 
     def _evaluate(self) -> dict[str, float]:
-        stage = EvaluationStage(self._stage)
+        stage = EvaluationStage(self._stage.reader(), self._stage.data)
         artifact = self._context.store.get_or_compute(stage, device=self._device)
         metrics = artifact.manifest.metrics
         assert all(math.isfinite(value) for value in metrics.values())

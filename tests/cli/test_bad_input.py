@@ -478,7 +478,7 @@ MISTAKES = [
     ),
     Mistake(
         "unknown dataset on the command line",
-        ("digit: no such folder, experiment file or source", "did you mean 'digits'?"),
+        ("digit: no such folder, CSV file, experiment file or source", "did you mean 'digits'?"),
         arguments=("data", "check", "digit"),
     ),
 ]

@@ -61,6 +61,21 @@ def test_the_keys_of_spaces_and_designs_have_dots() -> None:
     assert raw["design"]["factors"] == {"joint_teacher.levels": ["L1", "L2"]}
 
 
+def test_the_keys_of_a_dataset_s_own_space_have_dots_too() -> None:
+    raw: dict[str, Any] = {}
+
+    assign(raw, "search.datasets.digits.space.distillation.alpha", {"float": [0, 1]})
+    assign(raw, "search.datasets.digits.space.distillation.alpha.log", True)
+    assign(raw, "search.datasets.digits.first_points", [])
+
+    assert raw["search"]["datasets"] == {
+        "digits": {
+            "space": {"distillation.alpha": {"float": [0, 1], "log": True}},
+            "first_points": [],
+        }
+    }
+
+
 @pytest.mark.parametrize("key", ["", ".", "a..b", "a.", ".a"])
 def test_a_key_with_an_empty_part_is_refused(key: str) -> None:
     with pytest.raises(UserError, match="is not a dotted key such as"):

@@ -45,7 +45,7 @@ def told(**changes: Any) -> list[str]:
         ),
         (
             {"method": "mlfdd"},
-            "method: unknown method 'mlfdd' (allowed: fitnet, joint_head, kd, mlfd,",
+            "method: unknown method 'mlfdd' (allowed: fitnet, joint_head, joint_teacher, kd, mlfd,",
         ),
         (
             {"tracking": {"url": "x"}},
@@ -54,6 +54,15 @@ def told(**changes: Any) -> list[str]:
         (
             {"search": {"trials": 1, "space": {"seed": {"int": [0, 9], "stepp": 2}}}},
             "search.space.seed.stepp: unknown key",
+        ),
+        (
+            {
+                "search": {
+                    "trials": 1,
+                    "datasets": {"digits": {"space": {"seed": {"int": [0, 9], "stepp": 2}}}},
+                }
+            },
+            "search.datasets.digits.space.seed.stepp: unknown key",
         ),
         ({"search": {"trials": 1}}, "search.space: this key is needed"),
         (

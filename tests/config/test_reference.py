@@ -21,7 +21,7 @@ def test_the_committed_reference_is_up_to_date() -> None:
     [
         "| `temperature` | number | `2.0` | above 0 | Temperature of the soft CE. |",
         "| `adaptor` | text | `pointwise` | `attention`, `bottleneck`, `conv3x3`, ",
-        "| `space` | [section](#searchspace) | needed |  |",
+        "| `space` | [section](#searchspace) or null | `null` |  |",
         "| `trials` | whole number | needed | at least 1 | Trials of each dataset. |",
     ],
 )

@@ -79,7 +79,14 @@ def test_the_target_of_a_training_is_one_of_its_datasets() -> None:
 @pytest.mark.parametrize(
     ("design", "message"),
     [
-        ({"factors": {}}, "at least 1"),
+        ({"factors": {}}, "factors: this key is needed"),
+        ({"kind": "compare"}, "arms: this key is needed"),
+        ({"kind": "compare", "arms": {"a": {}, "b": {}}}, "factors: is not for a design of kind"),
+        ({"kind": "compare", "factors": {}, "arms": {"a": {}}}, "arms: there is one only"),
+        (
+            {"kind": "compare", "factors": {}, "arms": {"a": {}, "b": {}}, "reference": {"a": 1}},
+            "reference: is not for a design of kind 'compare'",
+        ),
         ({"factors": {"seed": []}}, "factors.seed: needs at least one value"),
         (
             {"reference": {"distillation.alhpa": 0.6}},

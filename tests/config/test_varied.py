@@ -96,6 +96,19 @@ def test_what_cannot_be_varied_is_told(
     assert lines[0].startswith(message)
 
 
+def test_the_space_a_dataset_has_of_its_own_is_tried_too() -> None:
+    spaces = {
+        "digits": {"space": {"distillation.alpha": {"float": [0, 1]}}},
+        "letters": {"space": {"distillation.alpha": {"float": [-1, 1]}}},
+        "photos": {"first_points": []},
+    }
+
+    (problem,) = problems_of_varied_keys(RAW | {"search": {"datasets": spaces}})
+
+    at = "search.datasets.letters.space.distillation.alpha"
+    assert str(problem).startswith(f"{at}: cannot be -1.0: must be greater")
+
+
 def test_every_wrong_value_is_told() -> None:
     lines = comparing("joint_teacher.adaptor", ["pointwise", "conv", "lin"])
 
@@ -121,3 +134,11 @@ def test_the_values_of_a_base_are_tried_too() -> None:
     (problem,) = problems_of_varied_keys(RAW | {"design": design})
 
     assert str(problem).startswith("design.reference.distillation.alpha: cannot be -2")
+
+
+def test_the_values_of_named_arms_are_tried_too() -> None:
+    arms = {"one": {"method": "none"}, "two": {"distillation.alfa": 1, "method": "mlfdd"}}
+    told = [str(p) for p in problems_of_varied_keys(RAW | {"design": {"arms": arms}})]
+    assert len(told) == 2
+    assert told[0].startswith("design.arms.two.distillation.alfa: unknown key")
+    assert told[1].startswith("design.arms.two.method: cannot be 'mlfdd': unknown method")

@@ -114,7 +114,10 @@ def test_levels_are_a_preset_or_a_list_in_any_order(levels, expected):
         ({"datasets": {}}, "at least 1 item"),
         ({"datasets": {"a/b": {"source": "digits"}}}, "'a/b' is no name for a dataset"),
         ({"datasets": {"a": {"source": "digit"}}}, "did you mean 'digits'?"),
-        ({"method": "unique"}, "unknown method 'unique' (allowed: fitnet, joint_head, kd, mlfd"),
+        (
+            {"method": "unique"},
+            "unknown method 'unique' (allowed: fitnet, joint_head, joint_teacher, kd",
+        ),
         ({"image_size": 4}, "greater than or equal to 8"),
     ],
     ids=str,

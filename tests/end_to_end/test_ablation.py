@@ -38,7 +38,39 @@ def test_arms_are_paired_by_seed_and_compared_with_the_reference(tmp_path: Path)
     difference = by_arm["method=none"]["val/acc1"] - by_arm["base"]["val/acc1"]
     assert float(printed[1]) == pytest.approx(by_arm["method=none"]["val/acc1"], abs=0.005)
     assert float(printed[2]) == pytest.approx(difference, abs=0.01)
-    # The leaderboard pairs an arm with those that differ from it in the method alone.
+    # The leaderboard pairs an arm with those that differ from it in the method, and in what is
+    # nothing to the other method: alpha has no part in learning from labels alone.
     assert by_arm["base"]["gain"] == pytest.approx(-difference, abs=0.01)
     assert by_arm["base"]["gain_over_own_teacher"] is not None
-    assert by_arm["alpha=0.0"]["gain"] is None
+    assert by_arm["alpha=0.0"]["gain"] is not None
+    assert by_arm["alpha=0.0"]["gain_over_own_teacher"] is None
+
+
+def test_named_arms_may_be_methods_and_the_joint_teacher_itself(tmp_path: Path) -> None:
+    content = {
+        "kind": "ablation",
+        **tiny_pipeline(),
+        "design": {
+            "kind": "compare",
+            "arms": {
+                "dataset-specific": {"method": "none"},
+                "student L1": {"method": "mlfd", "joint_teacher.levels": "L1"},
+                "joint teacher L1": {"method": "joint_teacher", "joint_teacher.levels": "L1"},
+            },
+        },
+        "seeds": 2,
+        "metric": "test/acc1",
+    }
+    write_yaml(tmp_path / "named.yaml", content)
+
+    done = mlfd_tune("run", "named.yaml", "--json", cwd=tmp_path)
+
+    rows = json.loads(done.stdout)["rows"]
+    arms = ["dataset-specific", "student L1", "joint teacher L1"]
+    assert [(row["dataset"], row["arm"]) for row in rows] == [
+        (dataset, arm) for dataset in ("digits", "photos") for arm in arms
+    ]
+    assert all(len(row["values"]) == 2 for row in rows)
+    board = json.loads(mlfd_tune("leaderboard", "named", "--format", "json", cwd=tmp_path).stdout)
+    with_gain = {row["arm"] for row in board if row["gain"] is not None}
+    assert with_gain == {"student L1"}

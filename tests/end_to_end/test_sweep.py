@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,3 +183,25 @@ def manifests(folder: Path, *stages: str) -> dict[str, float]:
         for stage in stages
         for path in folder.glob(f".mlfd/store/artifacts/{stage}/*/manifest.json")
     }
+
+
+def test_a_sweep_that_ranks_levels_tries_the_best_first(tmp_path: Path) -> None:
+    content = tiny_sweep(confirm={"top_k": 0})
+    content["targets"] = ["digits"]
+    content["search"] |= {"trials": 2, "rank_levels": True, "scheduler": "none"}
+    content["search"]["space"] = {"joint_teacher.levels": {"choice": ["L1", "L2", "L3"]}}
+    write_yaml(tmp_path / "ranked.yaml", content)
+
+    done = mlfd_tune("run", "ranked.yaml", cwd=tmp_path)
+
+    told = re.search(r"digits: levels by the teachers' features, best first: (.+)", done.stdout)
+    assert told is not None, done.stdout
+    best = told[1].strip().split(", ")
+    assert sorted(best) == ["L1", "L2", "L3"]
+    (storage,) = tmp_path.glob("runs/ranked/*/studies.db")
+    study = optuna.load_study(study_name="digits", storage=f"sqlite:///{storage}")
+    assert [trial.params["joint_teacher.levels"] for trial in study.trials] == best[:2]
+    ranking = json.loads(mlfd_tune("layers", "ranked.yaml", "--json", cwd=tmp_path).stdout)
+    assert ranking["computed_stages"] == 0
+    candidates = [row["depth"] for row in ranking["datasets"]["digits"]["ranking"]]
+    assert [depth for depth in candidates if depth != "L4"] == best

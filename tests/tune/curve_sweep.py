@@ -33,8 +33,9 @@ def settings(**changes: Any) -> SearchSettings:
     return SearchSettings.model_validate({"trials": 8, "space": space, **changes})
 
 
-def plans(datasets: tuple[str, ...] = DATASETS, seed: int = 0, **changes: Any) -> list[StudyPlan]:
-    return [StudyPlan(d, settings(**changes), EPOCHS, ("embedding",), seed) for d in datasets]
+def plans(names: tuple[str, ...] = DATASETS, seed: int = 0, **changes: Any) -> list[StudyPlan]:
+    search = settings(**changes)
+    return [StudyPlan(d, search.study_of(d), EPOCHS, ("embedding",), seed) for d in names]
 
 
 def run_sweep(

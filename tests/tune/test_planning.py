@@ -62,6 +62,33 @@ def test_a_combination_that_cannot_work_is_an_error_before_anything_runs(
     assert not (tmp_path / "store").exists()
 
 
+def test_each_target_s_stages_are_those_of_its_own_space(tmp_path: Path) -> None:
+    content = tiny_sweep(store={"path": str(tmp_path / "store")})
+    del content["search"]["space"]
+    adaptors = {"digits": ["linear"], "photos": ["linear", "pointwise", "bottleneck"]}
+    content["search"]["datasets"] = {
+        name: {"space": {"joint_teacher.adaptor": {"choice": names}}}
+        for name, names in adaptors.items()
+    }
+    loaded = load_experiment(write_yaml(tmp_path / "sweep.yaml", content))
+
+    stages = Sweep.of(loaded).plan()
+
+    assert [stage.stage_name for stage in stages].count("joint_teacher") == 1 + 3
+
+
+def test_a_combination_that_cannot_work_is_told_with_the_space_it_is_from(tmp_path: Path) -> None:
+    own = {"space": {"joint_teacher.adaptor": {"choice": ["linear", "conv3x3"]}}}
+    content = tiny_sweep(store={"path": str(tmp_path / "store")})
+    content["search"]["datasets"] = {"photos": own}
+    loaded = load_experiment(write_yaml(tmp_path / "sweep.yaml", content))
+
+    with pytest.raises(
+        UserError, match=r"^search\.datasets\.photos\.space at joint_teacher\.adaptor=conv3x3"
+    ):
+        Sweep.of(loaded).plan()
+
+
 def test_the_stages_of_every_method_searched_are_planned(tmp_path: Path) -> None:
     space = {"method": {"choice": ["kd", "unic", "multi_head"]}}
     stages = planned(tmp_path, space)

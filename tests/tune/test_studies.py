@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -170,6 +171,89 @@ def test_a_first_point_off_the_grid_is_refused(file: Path) -> None:
     off_grid = {"joint_teacher.levels": "L1", "distillation.beta.stride32": 0.5}
     with pytest.raises(UserError, match=r"first_points\[0\]: .* is not a point of the grid"):
         Studies(file, plans(trials=8, first_points=[off_grid], **GRID))
+
+
+# Spaces of their own ------------------------------------------------------------------------------
+
+
+OWN: dict[str, Any] = {
+    "letters": {
+        "space": {"distillation.alpha": {"choice": [0.25, 0.75]}, "seed": {"int": [0, 2]}},
+        "first_points": [{"seed": 2}],
+    }
+}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsgaii"])
+def test_each_study_draws_from_its_own_space(file: Path, sampler: SamplerName) -> None:
+    changes: dict[str, Any] = {"trials": 5, "startup_trials": 2, "scheduler": "none"}
+    changes |= {"first_points": [{"distillation.alpha": 1.0}], "datasets": OWN}
+    run_all(Studies(file, plans(sampler=sampler, **changes)))
+
+    again = Studies(file, plans(sampler=sampler, **changes))
+
+    of = {name: [t for t in again.ended() if t.dataset == name] for name in DATASETS}
+    assert of["digits"][0].params["distillation.alpha"] == 1.0
+    assert of["letters"][0].params["seed"] == 2
+    assert all("joint_teacher.levels" in trial.params for trial in of["digits"])
+    assert all(set(trial.params) == {"distillation.alpha", "seed"} for trial in of["letters"])
+    assert {trial.params["distillation.alpha"] for trial in of["letters"]} <= {0.25, 0.75}
+
+
+def test_each_study_goes_through_the_grid_of_its_own_space(file: Path) -> None:
+    studies = Studies(file, plans(trials=20, datasets=OWN, **GRID))
+
+    requests = run_all(studies)
+
+    assert (studies.planned("digits"), studies.planned("letters")) == (8, 6)
+    letters = [r.params for r in requests if r.dataset == "letters"]
+    assert letters[0]["seed"] == 2
+    assert len({str(params) for params in letters}) == 6
+
+
+def test_a_space_of_another_dataset_may_change_a_space_of_its_own_may_not(file: Path) -> None:
+    digits = ("digits",)
+    Studies(file, plans(digits))
+    Studies(file, plans(digits, datasets=OWN))
+
+    with pytest.raises(UserError, match="digits was started with another space"):
+        Studies(file, plans(digits, datasets={"digits": {"space": OWN["letters"]["space"]}}))
+
+
+def test_a_study_from_before_datasets_had_spaces_of_their_own_goes_on(file: Path) -> None:
+    studies = Studies(file, plans(("digits",)))
+    study = optuna.load_study(study_name="digits", storage=studies.url)
+    settings = {
+        name: value
+        for name, value in plans(("digits",))[0].settings.model_dump(mode="json").items()
+        if name not in ("datasets", "rank_levels")
+    }
+
+    assert study.user_attrs["plan"]["settings"] == settings
+
+
+def test_ranked_levels_are_tried_after_the_first_points(file: Path) -> None:
+    points = [{"joint_teacher.levels": "L1", "distillation.alpha": 1.0}]
+    (plan,) = plans(("digits",), first_points=points, trials=4)
+    ranked = ("L1", "embedding,stride16", "L2")
+    studies = Studies(file, [dataclasses.replace(plan, ranked=ranked)])
+
+    requests = run_all(studies)
+
+    levels = [request.params["joint_teacher.levels"] for request in requests]
+    assert levels[:3] == ["L1", ["embedding", "stride16"], "L2"]
+    Studies(file, [dataclasses.replace(plan, ranked=("L2",))])
+    assert len(trials_of(studies)) == 4, "what is queued stays, whatever a later ranking says"
+
+
+def test_ranked_levels_only_change_the_order_of_a_grid(file: Path) -> None:
+    grid = GRID | {"space": {"joint_teacher.levels": {"choice": ["L1", "L2", "L3"]}}}
+    (plan,) = plans(("digits",), trials=9, first_points=[{}], **grid)
+
+    ranked = dataclasses.replace(plan, ranked=("L1", "L3"))
+
+    assert [point["joint_teacher.levels"] for point in plan.queue] == ["L1", "L2", "L3"]
+    assert [point["joint_teacher.levels"] for point in ranked.queue] == ["L1", "L3", "L2"]
 
 
 # Reports and ends ---------------------------------------------------------------------------------

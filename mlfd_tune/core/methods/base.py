@@ -11,11 +11,11 @@ from mlfd_tune.core.registry import Registry
 if TYPE_CHECKING:  # both are made of methods' names
     from mlfd_tune.core.pipeline import Pipeline
     from mlfd_tune.core.settings import PipelineSettings
-    from mlfd_tune.core.stages import StudentStage
+    from mlfd_tune.core.stages import TrialStage
 
 __all__ = ["METHODS", "Method", "Role"]
 
-Role = Literal["method", "baseline", "control"]
+Role = Literal["method", "baseline", "control", "reference"]
 
 
 class Method(ABC):
@@ -24,7 +24,8 @@ class Method(ABC):
     Attributes:
         description: One line for people.
         role: `method` competes; a `baseline` learns without distillation; a `control` distils
-            without what a method is about. Only methods are exported as best.
+            without what a method is about; a `reference` is no student at all, but what students
+            learn from, measured itself. Only methods are exported as best.
         sections: The sections of the settings that matter to it, beside datasets and students.
     """
 
@@ -33,7 +34,7 @@ class Method(ABC):
     sections: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def student(self, pipeline: Pipeline, target: str, seed: int) -> StudentStage:
+    def student(self, pipeline: Pipeline, target: str, seed: int) -> TrialStage:
         """Return the stage that trains `target`'s student with `seed`, and all it stands on."""
 
     def teacher_levels(self, settings: PipelineSettings) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.methods.base import METHODS, Method
@@ -13,13 +13,18 @@ from mlfd_tune.core.methods.shapes import (
     target_shape_problems,
 )
 from mlfd_tune.core.models import check_adaptor, finest, joint_out_shapes, level_shapes
-from mlfd_tune.core.stages import DistilledStudentStage, StudentStage, TargetsStage
+from mlfd_tune.core.stages import (
+    DistilledStudentStage,
+    JointReadingStage,
+    TargetsStage,
+    TrialStage,
+)
 
 if TYPE_CHECKING:
     from mlfd_tune.core.pipeline import Pipeline
     from mlfd_tune.core.settings import PipelineSettings
 
-__all__ = ["Mlfd", "OwnTeacher"]
+__all__ = ["JointTeacherItself", "Mlfd", "OwnTeacher"]
 
 
 @METHODS.register("mlfd")
@@ -27,9 +32,9 @@ class Mlfd(Method):
     """Multi-Level Feature Distillation: the joint teacher's logits and features (Algorithm 1)."""
 
     description = "distil the joint teacher of all datasets' teachers (MLFD)"
-    sections = ("teachers", "joint_teacher", "distillation")
+    sections: ClassVar[tuple[str, ...]] = ("teachers", "joint_teacher", "distillation")
 
-    def student(self, pipeline: Pipeline, target: str, seed: int) -> StudentStage:  # noqa: D102
+    def student(self, pipeline: Pipeline, target: str, seed: int) -> TrialStage:  # noqa: D102
         teachers, datasets = self.fused(pipeline.settings, target)
         targets = TargetsStage(pipeline.joint_teacher(teachers, datasets), target)
         levels = pipeline.settings.joint_teacher.levels
@@ -88,3 +93,16 @@ class OwnTeacher(Mlfd):
 
     def fused(self, settings: PipelineSettings, target: str) -> tuple[list[str], list[str]]:  # noqa: D102
         return [target], [target]
+
+
+@METHODS.register("joint_teacher")
+class JointTeacherItself(Mlfd):
+    """No student: the joint teacher of method `mlfd`, measured on the target (Tables 2 to 4)."""
+
+    description = "no student: how the joint teacher itself does, trained with the trial's seed"
+    role = "reference"
+    sections = ("teachers", "joint_teacher")
+
+    def student(self, pipeline: Pipeline, target: str, seed: int) -> TrialStage:  # noqa: D102
+        teachers, datasets = self.fused(pipeline.settings, target)
+        return JointReadingStage(pipeline.joint_teacher(teachers, datasets, seed), target)

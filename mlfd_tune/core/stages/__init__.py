@@ -14,17 +14,23 @@ from mlfd_tune.core.stages.distillation import (
 from mlfd_tune.core.stages.evaluation import EvaluationStage
 from mlfd_tune.core.stages.features import FeaturesStage
 from mlfd_tune.core.stages.fusion import FusionSpec, JointTeacherSpec
+from mlfd_tune.core.stages.joint_reader import JointReader
+from mlfd_tune.core.stages.joint_reading import JointReadingStage
 from mlfd_tune.core.stages.joint_teacher import JointTeacherStage
 from mlfd_tune.core.stages.loaded_teacher import LoadedTeacherStage
 from mlfd_tune.core.stages.multi_dataset import MultiDatasetSpec, MultiDatasetStage
-from mlfd_tune.core.stages.student import BaselineStage, StudentSpec, StudentStage, StudentTask
+from mlfd_tune.core.stages.readers import BackboneReader, Reader, Reading, teacher_reader
+from mlfd_tune.core.stages.representation import RepresentationStage
+from mlfd_tune.core.stages.student import BaselineStage, StudentStage, StudentTask
 from mlfd_tune.core.stages.targets import TargetsStage
 from mlfd_tune.core.stages.teacher import Teacher, TeacherStage
 from mlfd_tune.core.stages.teacher_targets import TeacherTargetsStage
 from mlfd_tune.core.stages.training_stage import TrainingStage
+from mlfd_tune.core.stages.trial_stage import StudentSpec, TrialStage
 from mlfd_tune.core.stages.unic import UnicSpec, UnicStage, UnicStudentSpec
 
 __all__ = [
+    "BackboneReader",
     "BaselineStage",
     "DatasetStage",
     "DistillationSpec",
@@ -33,11 +39,16 @@ __all__ = [
     "EvaluationStage",
     "FeaturesStage",
     "FusionSpec",
+    "JointReader",
+    "JointReadingStage",
     "JointTeacherSpec",
     "JointTeacherStage",
     "LoadedTeacherStage",
     "MultiDatasetSpec",
     "MultiDatasetStage",
+    "Reader",
+    "Reading",
+    "RepresentationStage",
     "StudentSpec",
     "StudentStage",
     "StudentTask",
@@ -46,7 +57,9 @@ __all__ = [
     "TeacherStage",
     "TeacherTargetsStage",
     "TrainingStage",
+    "TrialStage",
     "UnicSpec",
     "UnicStage",
     "UnicStudentSpec",
+    "teacher_reader",
 ]

@@ -21,10 +21,11 @@ from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
-from mlfd_tune.core.stages.student import StudentSpec, StudentStage, StudentTask
+from mlfd_tune.core.stages.student import StudentStage, StudentTask
 from mlfd_tune.core.stages.target_files import TargetsView
 from mlfd_tune.core.stages.targets import TargetsStage
 from mlfd_tune.core.stages.teacher_targets import TeacherTargetsStage
+from mlfd_tune.core.stages.trial_stage import StudentSpec
 from mlfd_tune.core.store import Artifact, Stage
 from mlfd_tune.core.training import TrainSpec
 

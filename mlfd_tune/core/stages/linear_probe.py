@@ -53,7 +53,9 @@ def linear_head(model: Backbone) -> nn.Linear:
     raise _no_probe(model.arch, f"is {what}")
 
 
-def fit_linear(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def fit_linear(
+    features: Tensor, labels: Tensor, num_classes: int, penalty: float = L2
+) -> tuple[Tensor, Tensor]:
     """Fit a multinomial logistic regression with an L2 penalty on standardised features.
 
     By L-BFGS over all samples from weights of zero, so nothing is drawn. Standardising makes the
@@ -63,6 +65,7 @@ def fit_linear(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tens
         features: (N, C).
         labels: (N,) int64.
         num_classes: K.
+        penalty: Strength of the L2 penalty, in place of `L2`.
 
     Returns:
         Weight (K, C) and bias (K,), float64, for features as they were given.
@@ -86,7 +89,7 @@ def fit_linear(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tens
     def objective() -> Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(F.linear(values, weight, bias), labels)
-        loss = loss + L2 / (2 * len(values)) * weight.square().sum()
+        loss = loss + penalty / (2 * len(values)) * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

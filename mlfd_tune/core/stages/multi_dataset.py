@@ -22,7 +22,8 @@ from mlfd_tune.core.stages.multi_dataset_tasks import (
     MultiDatasetTask,
     MultiHeadTask,
 )
-from mlfd_tune.core.stages.student import StudentSpec, StudentStage
+from mlfd_tune.core.stages.student import StudentStage
+from mlfd_tune.core.stages.trial_stage import StudentSpec
 from mlfd_tune.core.store import Artifact, Stage
 from mlfd_tune.core.training import SamplingPolicy
 

@@ -10,45 +10,25 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mlfd_tune.core.data import PackedDataset
 from mlfd_tune.core.losses import LossTerms, cross_entropy_terms
 from mlfd_tune.core.models import Backbone
 from mlfd_tune.core.seeding import RandomStreams
-from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.images import ImageBatches, evaluate_classifier
 from mlfd_tune.core.stages.model_files import save_model
+from mlfd_tune.core.stages.readers import BackboneReader, Reader
 from mlfd_tune.core.stages.teacher import backbone_bytes, build_backbone, describe_backbone
 from mlfd_tune.core.stages.training_stage import TrainingStage
+from mlfd_tune.core.stages.trial_stage import StudentSpec, TrialStage
 from mlfd_tune.core.store import Artifact, Stage
 from mlfd_tune.core.training import Task, Trainer, TrainSpec
 
-__all__ = ["BaselineStage", "StudentSpec", "StudentStage", "StudentTask"]
-
-
-class StudentSpec(Spec):
-    """Identity of a student, beside its dataset and its lessons.
-
-    Attributes:
-        extensions: Packages that the method and its parts come from, with their versions.
-        options: Settings of a method that another package brings.
-    """
-
-    added_later: ClassVar[frozenset[str]] = frozenset({"extensions", "options"})
-
-    dataset: str
-    arch: str
-    train: TrainSpec
-    seed: int
-    distillation: Spec | None = None
-    extensions: dict[str, str] = Field({})
-    options: dict[str, Any] = Field({})
+__all__ = ["BaselineStage", "StudentStage", "StudentTask"]
 
 
 class StudentTask(Task):
@@ -85,7 +65,7 @@ class StudentTask(Task):
         return evaluate_classifier(self.student, self.validation, "val")
 
 
-class StudentStage(TrainingStage):
+class StudentStage(TrialStage, TrainingStage):
     """Trains a student; a subclass says what it learns from.
 
     Every arm draws from the same random streams (role ``student``), so students, baselines and
@@ -94,14 +74,9 @@ class StudentStage(TrainingStage):
     Args:
         data: The packed dataset.
         spec: The student's identity.
-
-    Attributes:
-        method: The name of the method that planned the stage, for people.
     """
 
     name = "student"
-    spec: StudentSpec
-    method = ""
 
     def __init__(self, data: DatasetStage, spec: StudentSpec) -> None:
         self.data = data
@@ -133,18 +108,8 @@ class StudentStage(TrainingStage):
     def inputs(self) -> dict[str, Stage]:  # noqa: D102
         return {"dataset": self.data, **self.lessons()}
 
-    @property
-    def label(self) -> str:  # noqa: D102
-        about = ", ".join(filter(None, (self.method, self.spec.arch, f"seed {self.spec.seed}")))
-        return f"{self.stage_name} {self.spec.dataset} ({about})"
-
-    @property
-    def dataset(self) -> str:  # noqa: D102
-        return self.spec.dataset
-
-    @property
-    def epochs(self) -> int:  # noqa: D102
-        return self.spec.train.epochs
+    def reader(self) -> Reader:  # noqa: D102
+        return BackboneReader(self, self.data.spec.image_size, self.spec.train.threads)
 
     def estimate_bytes(self) -> int:
         """The student's weights; what helped to train it is not kept."""

@@ -14,7 +14,8 @@ from mlfd_tune.core.models.ladder import LadderOfProjectors, check_rungs
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.features import FeaturesStage
-from mlfd_tune.core.stages.student import StudentSpec, StudentStage, StudentTask
+from mlfd_tune.core.stages.student import StudentStage, StudentTask
+from mlfd_tune.core.stages.trial_stage import StudentSpec
 from mlfd_tune.core.stages.unic_task import TeacherFeatures, UnicSpec, UnicTask
 from mlfd_tune.core.store import Artifact, Stage
 

@@ -33,7 +33,11 @@ ARMS = {
     "another depth": ({"joint_teacher": {"levels": "L1"}}, "mlfd"),
     "another lineup": ({"teacher": {"arch": "test_convnext"}}, "mlfd"),
     "another loss": ({"distillation": {"feature_loss": "cka", "alpha_schedule": DECAY}}, "mlfd"),
-    **{method: (SMALL_LADDER, method) for method in METHODS if method not in ("mlfd", "none")},
+    **{
+        name: (SMALL_LADDER, name)
+        for name, method in METHODS.items()
+        if name not in ("mlfd", "none") and method.role != "reference"
+    },
 }
 FIXED = {"student": {"arch": "test_resnet", "train": {"augment": "light", "drop_rate": 0.2}}}
 

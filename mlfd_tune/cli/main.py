@@ -18,6 +18,7 @@ from mlfd_tune.cli.inspection import models
 from mlfd_tune.cli.kinds import kinds
 from mlfd_tune.cli.layers import layers
 from mlfd_tune.cli.options import Group
+from mlfd_tune.cli.plots import plot
 from mlfd_tune.cli.results import export, leaderboard, ui
 from mlfd_tune.core.errors import UserError
 
@@ -51,6 +52,7 @@ for command in (
     train,
     evaluate,
     leaderboard,
+    plot,
     export,
     data,
     models,

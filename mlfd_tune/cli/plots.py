@@ -1,0 +1,246 @@
+"""`plot`: figures of an experiment, as files and among its artifacts in MLflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mlfd_tune.cli.options import (
+    Group,
+    as_json,
+    console,
+    examples,
+    print_json,
+    print_table,
+    store_path,
+    tracking_uri,
+)
+
+if TYPE_CHECKING:
+    from mlfd_tune.report.curves import Curve
+    from mlfd_tune.report.scaling import ScalingRow
+
+__all__ = ["plot"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FOLDER = "figures"  # among a run's artifacts
+
+
+@click.group(cls=Group)
+def plot() -> None:
+    """Draw figures of an experiment."""
+
+
+def _figure_options(command: Command) -> Command:
+    options = (
+        click.option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=Path("figures"),
+            show_default=True,
+            help="Folder to write to.",
+        ),
+        click.option("--run", metavar="ID", help="This run; the latest finished one by default."),
+        click.option("--no-log", is_flag=True, help="Files only, nothing is added to MLflow."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@plot.command(
+    "curves",
+    epilog=examples(
+        "mlfd-tune plot curves quickstart",
+        "mlfd-tune plot curves compare_methods --dataset letters --metric train/loss -o pictures",
+    ),
+)
+@click.argument("experiment")
+@click.option("--dataset", metavar="NAME", help="Only this dataset.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="Only this method, such as mlfd or none. May be repeated.",
+)
+@click.option(
+    "--metric",
+    default="val/acc1",
+    show_default=True,
+    metavar="NAME",
+    help="What was logged after every epoch, such as val/acc5 or train/loss.",
+)
+@_figure_options
+@tracking_uri
+@as_json
+def plot_curves(
+    experiment: str,
+    dataset: str | None,
+    methods: tuple[str, ...],
+    metric: str,
+    output: Path,
+    run: str | None,
+    no_log: bool,
+    uri: str,
+    json_: bool,
+) -> None:
+    """Draw accuracy or loss epoch by epoch.
+
+    Of the confirmations of a sweep's best configurations, or of an ablation's arms, with the
+    teachers and joint teachers they learned from; the paper's Figures 2 to 4. The figure is added
+    to the artifacts of the sweep's or ablation's run.
+    """
+    from mlfd_tune.report.curves import curves_figure
+    from mlfd_tune.report.figures import save_figure
+    from mlfd_tune.report.histories import curves_of
+    from mlfd_tune.report.runs import finished_run
+
+    found = finished_run(uri, experiment, run, dataset)
+    curves = curves_of(uri, found, metric, methods)
+    figure = curves_figure(curves, metric, f"{experiment}, run {found.id}")
+    name = _file_name("curves", metric, *filter(None, (dataset,)), *methods)
+    files = save_figure(figure, output / _file_name(experiment) / name)
+    logged = None if no_log else _log(uri, found.run_id, files)
+    if json_:
+        described = _written(experiment, found.id, files, logged)
+        print_json(described | {"metric": metric, "curves": list(map(_curve, curves))})
+        return
+    print_table(
+        ("dataset", "curve", "role", "seeds", "last epoch", metric),
+        [(c.dataset, c.label, c.role, c.seeds, int(c.epochs[-1]), _last(c)) for c in curves],
+    )
+    _tell(files, logged)
+
+
+@plot.command(
+    "scaling",
+    epilog=examples(
+        "mlfd-tune plot scaling number_of_teachers",
+        "mlfd-tune plot scaling number_of_teachers --store /data/store --json",
+    ),
+)
+@click.argument("experiment")
+@click.option(
+    "--method",
+    default="mlfd",
+    show_default=True,
+    metavar="NAME",
+    help="The method whose students are judged.",
+)
+@_figure_options
+@store_path
+@tracking_uri
+@as_json
+def plot_scaling(
+    experiment: str,
+    method: str,
+    output: Path,
+    run: str | None,
+    no_log: bool,
+    store: str,
+    uri: str,
+    json_: bool,
+) -> None:
+    """Draw what more teachers gain and cost.
+
+    EXPERIMENT is an ablation whose factors are `joint_teacher.teachers`, lists of 2, 4, 8, ...
+    datasets, and `method` with none among its values. Gains come from MLflow; seconds and bytes of
+    every stage come from the store, and a power law is fitted to them.
+    """
+    from mlfd_tune.core.store import Store
+    from mlfd_tune.report.figures import save_figure
+    from mlfd_tune.report.runs import finished_run
+    from mlfd_tune.report.scaling import power_laws, scaling_of
+    from mlfd_tune.report.scaling_figure import scaling_figure
+
+    found = finished_run(uri, experiment, run)
+    rows = scaling_of(found, experiment, Store(store), method)
+    figure = scaling_figure(rows, f"{experiment}, run {found.id}: {method}")
+    files = save_figure(figure, output / _file_name(experiment) / _file_name("scaling", method))
+    logged = None if no_log else _log(uri, found.run_id, files)
+    if json_:
+        laws = {of: power_laws(rows, of) for of in ("seconds", "bytes")}
+        told = {
+            "method": method,
+            "rows": [asdict(row) | {"undecided": row.undecided} for row in rows],
+            "power_laws": {
+                of: {stage: asdict(law) for stage, law in fitted.items()}
+                for of, fitted in laws.items()
+            },
+        }
+        print_json(_written(experiment, found.id, files, logged) | told)
+        return
+    _print_scaling(rows)
+    _tell(files, logged)
+
+
+def _print_scaling(rows: Sequence[ScalingRow]) -> None:
+    from mlfd_tune.report.scaling_tables import GAINS, cost_table, gain_cells, verdict
+
+    out = console()
+    print_table(GAINS, map(gain_cells, rows))
+    out.print(verdict(rows), highlight=False, markup=False)
+    seconds, megabytes = cost_table(rows, "seconds"), cost_table(rows, "bytes")
+    for name, (columns, lines) in (("seconds", seconds), ("MB", megabytes)):
+        out.print(f"\n{name} per stage:", highlight=False)
+        print_table(columns, lines)
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    def listed(values: Any) -> list[float] | None:
+        return None if values is None else values.tolist()
+
+    return {
+        "dataset": curve.dataset,
+        "label": curve.label,
+        "role": curve.role,
+        "seeds": curve.seeds,
+        "epochs": listed(curve.epochs),
+        "mean": listed(curve.mean),
+        "low": listed(curve.low),
+        "high": listed(curve.high),
+    }
+
+
+def _last(curve: Curve) -> str:
+    mean = f"{curve.mean[-1]:.2f}"
+    if curve.low is None or curve.high is None:
+        return mean
+    return f"{mean} [{curve.low[-1]:.2f}, {curve.high[-1]:.2f}]"
+
+
+def _log(uri: str, run_id: str, files: Sequence[Path]) -> str:
+    from mlfd_tune.tracking.artifacts import log_to_run
+
+    log_to_run(uri, run_id, files, _FOLDER, {})
+    return run_id
+
+
+def _written(
+    experiment: str, run: str, files: Iterable[Path], logged: str | None
+) -> dict[str, Any]:
+    return {
+        "experiment": experiment,
+        "run": run,
+        "files": [str(file) for file in files],
+        "logged_to": logged,
+    }
+
+
+def _tell(files: Iterable[Path], logged: str | None) -> None:
+    where = f"; also in MLflow: run {logged}, {_FOLDER}/" if logged else ""
+    click.echo(f"{' and '.join(map(str, files))}{where}")
+
+
+def _file_name(*parts: str) -> str:
+    """Return a file's name without suffix in which no part can point to another folder."""
+    return re.sub(r"[^\w.-]+", "_", "_".join(parts)).strip(".") or "figure"

@@ -40,6 +40,8 @@ class Capacity:
 def ray_session(settings: ResourceSettings, threads: int) -> Iterator[Capacity]:
     """Start Ray, or join the cluster that is named, for as long as the block lasts.
 
+    Where this process uses Ray already, that goes on and is left as it is.
+
     Args:
         settings: The experiment's resources.
         threads: CPU threads of one trial.
@@ -47,6 +49,7 @@ def ray_session(settings: ResourceSettings, threads: int) -> Iterator[Capacity]:
     Raises:
         UserError: The cluster cannot be reached, or nothing fits on it.
     """
+    joined = ray.is_initialized()
     try:
         ray.init(
             address=settings.address,
@@ -63,7 +66,8 @@ def ray_session(settings: ResourceSettings, threads: int) -> Iterator[Capacity]:
     try:
         yield _capacity(settings, threads)
     finally:
-        ray.shutdown()
+        if not joined:
+            ray.shutdown()
 
 
 def _capacity(settings: ResourceSettings, threads: int) -> Capacity:

@@ -414,8 +414,8 @@ def test_what_is_kept_is_a_plain_student_and_is_evaluated_as_one(store, kind, tr
         right = kept(images)[0].argmax(dim=1) == labels
     accuracy = 100 * float(right.double().mean())
     assert artifact.manifest.metrics["val/acc1"] == pytest.approx(accuracy, abs=0.4)
-    test = store.get_or_compute(EvaluationStage(stage)).manifest.metrics
-    assert set(test) == {"test/acc1", "test/acc5", "test/loss"}
+    test = store.get_or_compute(EvaluationStage(stage.reader(), stage.data)).manifest.metrics
+    assert set(test) == {"test/acc1", "test/acc5", "test/loss", "test/ece"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

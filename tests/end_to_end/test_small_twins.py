@@ -66,7 +66,7 @@ ONE_LINEUP: dict[str, tuple[str, ...]] = {
 OTHERS: dict[str, tuple[str, ...]] = {
     "table3": (*ONE_SEED, *LINEUP, "targets=[photos]"),
     "t2_sweep": (*SHORT_SEARCH, *LINEUP, "targets=[photos]"),
-    "heterogeneous": (*ONE_SEED, *LINEUP, "targets=[letters]"),
+    "heterogeneous": (*ONE_SEED, *LINEUP, "targets=[photos]"),
     "supplementary_fine_grained": (
         *ONE_SEED,
         *few(

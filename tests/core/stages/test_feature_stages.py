@@ -86,18 +86,22 @@ def test_nothing_before_the_evaluation_reads_the_test_split(store, tmp_path):
 def test_the_evaluation_reads_the_test_split_alone(store, tmp_path):
     stage = pipeline().evaluation("one")
     inputs = inputs_of(stage, store)
-    inputs["dataset"] = keeping_only(inputs["dataset"], ("test",), tmp_path / "data")
+    inputs["images"] = keeping_only(inputs["images"], ("test",), tmp_path / "data")
     result = run(stage, inputs, tmp_path)
     packed = PackedDataset(store.get_or_compute(pipeline().dataset("one")).path)
     pixels = packed.images("test").astype(np.float64) / 255
     mean, std = np.reshape(packed.mean, (1, 3, 1, 1)), np.reshape(packed.std, (1, 3, 1, 1))
-    model = load_backbone(inputs["student"].path, CPU)
+    model = load_backbone(inputs["network"].path, CPU)
     with torch.inference_mode():
         logits = model(torch.from_numpy((pixels - mean) / std).float())[0].double().numpy()
     labels = packed.labels("test")
     best = np.argsort(-logits, axis=1)
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    bins = np.clip(np.ceil(chances.max(axis=1) * 15).astype(int) - 1, 0, 14)
+    gaps = (best[:, 0] == labels) - chances.max(axis=1)
     assert result.metrics == pytest.approx(
         {
+            "test/ece": 100 * sum(abs(gaps[bins == b].sum()) for b in range(15)) / len(labels),
             "test/acc1": 100 * np.mean(best[:, 0] == labels),
             "test/acc5": 100 * np.mean((best[:, :5] == labels[:, None]).any(axis=1)),
             "test/loss": np.mean(

@@ -89,7 +89,7 @@ ABLATIONS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "table4_fusion_depth": (T1, DEPTHS),
     "unic_vs_mlfd": (T1, UNIC),
     "small/heterogeneous": (("digits", "photos"), KINDS_OF_TEACHERS),
-    "small/imbalance": (("digits", "photos"), imbalanced(510, 128, 26)),
+    "small/imbalance": (("digits", "photos"), imbalanced(520, 130, 26)),
     "small/many_datasets": (("letters_a_e", "photos_1"), (*COUNTS_OF_TEACHERS, "16 teachers")),
     "small/supplementary_fine_grained": (
         ("letters_a_m", "letters_n_z", "surfaces", "scenes"),

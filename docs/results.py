@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from mlflow.entities import Run
 from mlfd_tune.ablation import arms_of, comparison_rows
 from mlfd_tune.ablation.tables import ArmRow
 from mlfd_tune.config import AblationConfig, Loaded, SweepConfig, load_experiment
+from mlfd_tune.core.data import AugmentSpec
+from mlfd_tune.core.data.augmentation import PRESETS
 from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.models import fusion_depth
 from mlfd_tune.core.statistics import Interval, paired_interval
@@ -185,7 +187,7 @@ def searched(
     keys = (key for row in best for key, _ in config.search.space_of(row.dataset).ordered())
     chosen = [["chosen", *(row.dataset for row in best)]]
     for key in dict.fromkeys(keys):
-        chosen.append([f"`{key}`", *(setting(key, of.get(key)) for of in params)])
+        chosen.append([f"`{key}`", *(setting(key, of) for of in params)])
     yield chosen
 
 
@@ -210,13 +212,23 @@ def level(key: str, value: Any, values: Sequence[Any]) -> str:
     return f"{value} (1:{max(values) / value:g})" if key.endswith("train_size") else str(value)
 
 
-def setting(key: str, text: str | None) -> str:
+def setting(key: str, params: Mapping[str, str]) -> str:
     """Return a setting as MLflow keeps it, shortened."""
+    text = params.get(key)
     if text is None:
-        return NOTHING
+        return augmentation(key, params)
     if key.endswith(".levels"):
         return fusion_depth(text.split(","))
     return f"{float(text):.4g}" if re.fullmatch(r"[\d.e+-]+", text) else text
+
+
+def augmentation(key: str, params: Mapping[str, str]) -> str:
+    """Return the preset that an augmentation is, of which every strength is logged apart."""
+    for name in PRESETS:
+        strengths = AugmentSpec.model_validate(name).model_dump()
+        if all(params.get(f"{key}.{field}") == str(value) for field, value in strengths.items()):
+            return name
+    return NOTHING
 
 
 def took(run: Run) -> Iterator[str]:

@@ -248,7 +248,8 @@ def test_a_damaged_copy_is_not_replaced(cifar10, tmp_path):
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 from torchvision.datasets import CIFAR10
 from mlfd_tune.cli import main
 CIFAR10.url = sys.argv.pop()

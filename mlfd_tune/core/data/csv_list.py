@@ -14,7 +14,7 @@ from mlfd_tune.core.data.csv_lines import LineProblems, csv_lines
 from mlfd_tune.core.data.image_files import file_split, files_hash
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
 from mlfd_tune.core.data.relative_paths import leaves_folder, neighbour
-from mlfd_tune.core.data.source import DatasetSource, Fingerprint, Inspection
+from mlfd_tune.core.data.source import Fingerprint, InspectedSource, Inspection
 from mlfd_tune.core.errors import UserError, allowed_values, nearest
 from mlfd_tune.core.spec import Spec
 
@@ -41,7 +41,7 @@ class CsvOptions(Spec):
     )
 
 
-class CsvList(DatasetSource):
+class CsvList(InspectedSource):
     """A CSV file in UTF-8 whose first line names the columns; all values are text as it stands.
 
     A class called ``007`` or ``NA`` keeps its name. The classes are the labels of the training
@@ -67,13 +67,6 @@ class CsvList(DatasetSource):
             "list": hashlib.sha256(lines.encode()).hexdigest(),
             "sha256": files_hash(found.root, [row.path for row in found.rows]),
         }
-
-    def load(self, spec: DatasetSpec) -> RawDataset:
-        """Return the splits that the file names; whether images are sound shows on opening them."""
-        found = self.inspect(spec)
-        if found.problems or found.raw is None:
-            raise UserError(*found.problems)
-        return found.raw
 
     def inspect(self, spec: DatasetSpec) -> Inspection:
         """Return all that is wrong with the lines at once, with what can be used in spite of it."""

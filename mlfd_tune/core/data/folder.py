@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlfd_tune.core.data.image_files import file_split, files_hash, folder_of, names_in
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
-from mlfd_tune.core.data.source import DatasetSource, Fingerprint, Inspection
+from mlfd_tune.core.data.source import Fingerprint, InspectedSource, Inspection
 from mlfd_tune.core.errors import UserError, allowed_values, nearest
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["Folder"]
 SPLITS = ("train", "val", "test")
 
 
-class Folder(DatasetSource):
+class Folder(InspectedSource):
     """Images of any format Pillow opens, one folder a class, hidden files ignored.
 
     The classes are the folders of ``train/``, in sorted order. Images lie directly in them.
@@ -35,13 +35,6 @@ class Folder(DatasetSource):
         root = folder_of(spec)
         images = [path for paths in _scan(root).images.values() for path in paths]
         return {"source": self.name, "sha256": files_hash(root, images)}
-
-    def load(self, spec: DatasetSpec) -> RawDataset:
-        """Return the splits that have a folder; whether images are sound shows on opening them."""
-        found = self.inspect(spec)
-        if found.problems or found.raw is None:
-            raise UserError(*found.problems)
-        return found.raw
 
     def inspect(self, spec: DatasetSpec) -> Inspection:
         """Return all structural problems at once, with what can be used in spite of them."""

@@ -13,7 +13,7 @@ from mlfd_tune.core.spec import Spec
 if TYPE_CHECKING:  # spec.py validates against the registry, so it cannot be imported here
     from mlfd_tune.core.data.spec import DatasetSpec
 
-__all__ = ["DatasetSource", "Fingerprint", "Inspection", "NoOptions", "Official"]
+__all__ = ["DatasetSource", "Fingerprint", "InspectedSource", "Inspection", "NoOptions", "Official"]
 
 Fingerprint: TypeAlias = dict[str, str | int]
 
@@ -102,3 +102,18 @@ class DatasetSource(ABC):
             return Inspection(self.load(spec))
         except UserError as error:
             return Inspection(None, error.problems)
+
+
+class InspectedSource(DatasetSource):
+    """A source on disk that is looked through once, for all that is wrong with it."""
+
+    @abstractmethod
+    def inspect(self, spec: DatasetSpec) -> Inspection:
+        """Return all structural problems at once, with what can be used in spite of them."""
+
+    def load(self, spec: DatasetSpec) -> RawDataset:
+        """Return the splits; whether images are sound shows on opening them."""
+        found = self.inspect(spec)
+        if found.problems or found.raw is None:
+            raise UserError(*found.problems)
+        return found.raw

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlfd_tune.core.data import DATASETS, DatasetSpec, check_dataset, load_dataset
-from mlfd_tune.core.errors import UserError
+from tests.helpers.broken import told_of
 from tests.helpers.layouts_fine_grained import write_caltech101
 
 IMAGES = "101_ObjectCategories"
@@ -23,15 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def problems_of(root: Path, **options) -> str:
-    source = DATASETS["caltech101"]()
-    spec = spec_of(root, options=options)
-    with pytest.raises(UserError) as caught:
-        source.load(spec)
-    assert source.inspect(spec).problems == caught.value.problems
-    with pytest.raises(UserError):
-        source.fingerprint(spec)
-    assert set(caught.value.problems) <= set(check_dataset("broken", spec).problems)
-    return str(caught.value)
+    return told_of(spec_of(root, options=options))
 
 
 def test_folders_are_classes_and_a_fifth_of_each_is_kept_for_testing(root):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlfd_tune.core.data import DATASETS, DatasetSpec, check_dataset, load_dataset
-from mlfd_tune.core.errors import UserError
+from tests.helpers.broken import told_of
 from tests.helpers.layouts_fine_grained import write_cub200
 
 LISTS = ["images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"]
@@ -23,15 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def problems_of(root: Path, split: str = "official") -> str:
-    source = DATASETS["cub200"]()
-    spec = spec_of(root, options={"split": split})
-    with pytest.raises(UserError) as caught:
-        source.load(spec)
-    assert source.inspect(spec).problems == caught.value.problems
-    with pytest.raises(UserError):
-        source.fingerprint(spec)
-    assert set(caught.value.problems) <= set(check_dataset("broken", spec).problems)
-    return str(caught.value)
+    return told_of(spec_of(root, options={"split": split}))
 
 
 def change(root: Path, name: str, line: int, text: str | None) -> str:

@@ -9,7 +9,7 @@ from mlfd_tune.core.data.image_files import file_split, files_hash
 from mlfd_tune.core.data.published.listing import Listing
 from mlfd_tune.core.data.published.notes import official_notes
 from mlfd_tune.core.data.raw import RawDataset
-from mlfd_tune.core.data.source import DatasetSource, Fingerprint, Inspection
+from mlfd_tune.core.data.source import Fingerprint, InspectedSource, Inspection
 from mlfd_tune.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ListedImages"]
 
 
-class ListedImages(DatasetSource):
+class ListedImages(InspectedSource):
     """A published dataset whose files say which image belongs where.
 
     Whatever is not listed is ignored. Whether images are sound shows on opening them.
@@ -53,13 +53,6 @@ class ListedImages(DatasetSource):
         images = [image.path for split in listing.splits.values() for image in split]
         content = files_hash(listing.root, [*listing.read, *images])
         return {"source": self.name, "version": self.version, "sha256": content}
-
-    def load(self, spec: DatasetSpec) -> RawDataset:
-        """Return the splits as the options ask for them."""
-        found = self.inspect(spec)
-        if found.problems or found.raw is None:
-            raise UserError(*found.problems)
-        return found.raw
 
     def inspect(self, spec: DatasetSpec) -> Inspection:
         """Return all problems of the files at once, with what can be used in spite of them."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from mlfd_tune.core.data.image_files import file_split, files_hash, official_folder
 from mlfd_tune.core.data.published.notes import first_few, official_notes
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
-from mlfd_tune.core.data.source import DatasetSource, Fingerprint, Inspection, Official
+from mlfd_tune.core.data.source import Fingerprint, InspectedSource, Inspection, Official
 from mlfd_tune.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class WnidScan:
             self.problem(where, f"has one class only ({self.classes[0]}); at least two are needed")
 
 
-class WnidFolders(DatasetSource):
+class WnidFolders(InspectedSource):
     """A dataset of such folders: a scan of what lies there gives its images and its problems.
 
     Attributes:
@@ -132,13 +132,6 @@ class WnidFolders(DatasetSource):
         images = [path for found in scan.images.values() for path, _ in found]
         content = files_hash(scan.root, [*scan.lists, *images])
         return {"source": self.name, "version": self.version, "sha256": content}
-
-    def load(self, spec: DatasetSpec) -> RawDataset:
-        """Return the splits; whether images are sound shows on opening them."""
-        found = self.inspect(spec)
-        if found.problems or found.raw is None:
-            raise UserError(*found.problems)
-        return found.raw
 
     def inspect(self, spec: DatasetSpec) -> Inspection:
         """Return all structural problems at once, with what can be used in spite of them."""

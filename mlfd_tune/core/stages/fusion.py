@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from mlfd_tune.core.data import PackedDataset
 from mlfd_tune.core.losses import LossTerms, cross_entropy_terms
 from mlfd_tune.core.metrics import AccuracyMeter
 from mlfd_tune.core.models import Alignment, FusionSize, JointTeacher, NormKind
 from mlfd_tune.core.spec import Spec
-from mlfd_tune.core.store import Artifact
+from mlfd_tune.core.stages.feature_files import CachedFeatures
 from mlfd_tune.core.training import (
     SamplingPolicy,
     Task,
@@ -25,9 +24,7 @@ from mlfd_tune.core.training import (
     sampling_shares,
 )
 
-__all__ = ["CachedFeatures", "FusionSpec", "FusionTask", "JointTeacherSpec", "features_name"]
-
-FEATURE_BATCH = 512
+__all__ = ["FusionSpec", "FusionTask", "JointTeacherSpec"]
 
 
 class FusionSpec(Spec):
@@ -61,38 +58,6 @@ class JointTeacherSpec(Spec):
     seed: int
     sampling: SamplingPolicy = "proportional"
     sampling_temperature: float | None = None
-
-
-class CachedFeatures:
-    """Features of every teacher for one dataset's split, read from memory maps."""
-
-    def __init__(
-        self, inputs: Mapping[str, Artifact], teachers: Sequence[str], dataset: str, split: str
-    ) -> None:
-        self.arrays = {
-            teacher: np.load(
-                inputs[features_name(teacher, dataset)].path / f"{split}.npy", mmap_mode="r"
-            )
-            for teacher in teachers
-        }
-        packed = PackedDataset(inputs[f"dataset/{dataset}"].path)
-        self.labels = torch.from_numpy(np.asarray(packed.labels(split))).long()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def gather(self, indices: np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        """Return float32 features (N, C[, H, W]) of the samples `indices`, by teacher."""
-        return {
-            teacher: torch.from_numpy(np.ascontiguousarray(array[indices])).to(device).float()
-            for teacher, array in self.arrays.items()
-        }
-
-    def batches(self, device: torch.device) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """Yield (features by teacher, labels) in order."""
-        for first in range(0, len(self), FEATURE_BATCH):
-            indices = np.arange(first, min(first + FEATURE_BATCH, len(self)))
-            yield self.gather(indices, device), self.labels[first : first + FEATURE_BATCH]
 
 
 class FusionTask(Task):
@@ -162,8 +127,3 @@ class FusionTask(Task):
             values = [metrics[f"val/{name}/{dataset}"] for dataset in self.validation]
             metrics[f"val/{name}"] = sum(values) / len(values)
         return metrics
-
-
-def features_name(teacher: str, dataset: str) -> str:
-    """Return the input name of one teacher's features of one dataset."""
-    return f"features/{teacher}/{dataset}"

@@ -12,13 +12,9 @@ import torch
 from mlfd_tune.core.models import JointTeacher, fusion_depth, joint_out_shapes
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.stages.dataset import DatasetStage
+from mlfd_tune.core.stages.feature_files import CachedFeatures, features_name
 from mlfd_tune.core.stages.features import FeaturesStage
-from mlfd_tune.core.stages.fusion import (
-    CachedFeatures,
-    FusionTask,
-    JointTeacherSpec,
-    features_name,
-)
+from mlfd_tune.core.stages.fusion import FusionTask, JointTeacherSpec
 from mlfd_tune.core.stages.model_files import (
     load_description,
     load_weights,

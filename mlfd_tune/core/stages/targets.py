@@ -8,7 +8,7 @@ import torch
 
 from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.spec import Spec
-from mlfd_tune.core.stages.fusion import CachedFeatures, features_name
+from mlfd_tune.core.stages.feature_files import CachedFeatures, features_name
 from mlfd_tune.core.stages.joint_teacher import JointTeacherStage, load_joint_teacher
 from mlfd_tune.core.stages.target_files import TargetsWriter, targets_bytes
 from mlfd_tune.core.store import Stage, StageContext, StageResult

@@ -109,7 +109,8 @@ class Ablation(Experiment):
 
     def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
         """Run every arm."""
-        engine.run("ablation", self.trials(), "arm")
+        trials = self.trials()
+        engine.run(engine.planned("ablation", trials, "arm"), len(trials))
 
 
 def _concerning(arm: Arm, method: str) -> Mapping[str, Any]:

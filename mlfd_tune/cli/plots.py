@@ -183,6 +183,69 @@ def plot_scaling(
     _tell(files, logged)
 
 
+@plot.command(
+    "timeline",
+    epilog=examples(
+        "mlfd-tune plot timeline quickstart",
+        "mlfd-tune plot timeline quickstart --run 20260102-030405 --no-log",
+        "mlfd-tune plot timeline runs/quickstart/20260102-030405",
+    ),
+)
+@click.argument("experiment")
+@click.option(
+    "--runs",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="The folder of all runs.",
+)
+@_figure_options
+@tracking_uri
+@as_json
+def plot_timeline(
+    experiment: str,
+    runs: Path,
+    output: Path,
+    run: str | None,
+    no_log: bool,
+    uri: str,
+    json_: bool,
+) -> None:
+    """Draw which worker did what when.
+
+    EXPERIMENT is an experiment's name or the folder of one of its runs, which may go on meanwhile.
+    One lane is one place that stages and trials run on; white is idle. Unlike other figures, this
+    one is of the latest run, finished or not.
+    """
+    from mlfd_tune.cli.profiling import log_to_parent
+    from mlfd_tune.report.figures import save_figure
+    from mlfd_tune.report.lanes import lanes_of, shares_of, starts_of
+    from mlfd_tune.report.timeline import timeline_figure
+    from mlfd_tune.tune.timeline import TIMELINE, find_run, read_timeline
+
+    given = Path(experiment)
+    is_folder = run is None and (given / TIMELINE).is_file()
+    folder = given.resolve() if is_folder else find_run(runs, experiment, run)
+    name, sessions = folder.parent.name, read_timeline(folder)
+    figure = timeline_figure(sessions, f"{name}, run {folder.name}")
+    files = save_figure(figure, output / _file_name(name) / _file_name("timeline", folder.name))
+    logged = None if no_log else log_to_parent(folder, uri, files, _FOLDER)
+    if json_:
+        lanes = lanes_of(sessions)
+        shares = shares_of(sessions, len(lanes))
+        told = {
+            "seconds": starts_of(sessions)[-1],
+            "workers": len(lanes),
+            "busy": shares.busy,
+            "shares": asdict(shares),
+            "lanes": [[asdict(bar) for bar in lane.bars] for lane in lanes],
+        }
+        print_json(_written(name, folder.name, files, logged) | told)
+        return
+    _tell(files, logged)
+
+
 def _print_scaling(rows: Sequence[ScalingRow]) -> None:
     from mlfd_tune.report.scaling_tables import GAINS, cost_table, gain_cells, verdict
 

@@ -51,6 +51,19 @@ class StoreSettings(Spec):
     max_bytes: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
         None, ge=1, description="Budget of all artifacts, such as 20GB; null for no limit."
     )
+    cache: Literal["auto", "targets", "features", "none"] = Field(
+        "auto",
+        description="What is kept for students to learn from. `targets`: features and targets. "
+        "`features`: the joint teacher runs on cached features while a student trains. `none`: the "
+        "teachers run too. `auto`: the first of these that fits. Part of no result's identity.",
+    )
+    memory_bytes: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
+        None,
+        ge=0,
+        description="Memory that one training may take for targets or features that are not "
+        "cached, such as 4GB; what fits is computed once when it starts, the rest batch by batch. "
+        "null for an eighth of what is free then.",
+    )
 
 
 class TrackingSettings(Spec):

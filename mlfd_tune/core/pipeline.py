@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from mlfd_tune.core.caching import Caching
 from mlfd_tune.core.catalogue import Catalogue
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.losses import FEATURE_LOSSES
@@ -34,6 +35,8 @@ from mlfd_tune.core.stages import (
     TeacherStage,
     TrialStage,
 )
+from mlfd_tune.core.stages.feature_formats import FeaturesDtype
+from mlfd_tune.core.stages.lessons import follow_caching
 from mlfd_tune.core.stages.model_files import without_memory
 from mlfd_tune.core.stages.normalisation import choose_normalisation
 from mlfd_tune.core.training import TrainSpec
@@ -47,11 +50,18 @@ class Pipeline:
     Args:
         settings: The configuration.
         catalogue: Dataset stages to share with other pipelines.
+        caching: What of features and targets is stored. No key depends on it.
     """
 
-    def __init__(self, settings: PipelineSettings, catalogue: Catalogue | None = None) -> None:
+    def __init__(
+        self,
+        settings: PipelineSettings,
+        catalogue: Catalogue | None = None,
+        caching: Caching = Caching(),  # noqa: B008  frozen
+    ) -> None:
         self.settings = settings
         self.catalogue = catalogue or Catalogue()
+        self.caching = caching
 
     def dataset(self, name: str, image_size: int | None = None) -> DatasetStage:
         """Return the stage that packs a dataset, at the settings' image size unless told."""
@@ -82,10 +92,21 @@ class Pipeline:
             self.student_data(target), settings.student_arch(target), train, settings.seed
         )
 
-    def features(self, teacher: str, dataset: str, level: str) -> FeaturesStage:
-        """Return the stage that runs `teacher`'s network over a dataset's images."""
+    def features(
+        self, teacher: str, dataset: str, level: str, dtype: FeaturesDtype | None = None
+    ) -> FeaturesStage:
+        """Return the stage that runs `teacher`'s network over a dataset's images.
+
+        Args:
+            teacher: Whose network; it computes in the precision of its training.
+            dataset: Whose images.
+            level: Such as ``embedding`` or ``stride32``.
+            dtype: How they are kept, in place of the joint teacher's `features_dtype`.
+        """
         data = self.dataset(dataset, self.settings.teacher_image_size(teacher))
-        return FeaturesStage(self.teacher(teacher), data, level)
+        precision = resolve_precision(self.settings.teachers[teacher].train.precision)
+        dtype = dtype or self.settings.joint_teacher.features_dtype
+        return FeaturesStage(self.teacher(teacher), data, level, dtype, precision)
 
     def joint_teacher(
         self, teachers: Sequence[str], datasets: Sequence[str], seed: int | None = None
@@ -128,7 +149,9 @@ class Pipeline:
             sampling=sampling,
             sampling_temperature=temperature,
         )
-        return JointTeacherStage(teachers, features, spec)
+        stage = JointTeacherStage(teachers, features, spec)
+        follow_caching(stage, self.caching)
+        return stage
 
     def student_spec(self, target: str, seed: int) -> StudentSpec:
         """Return the identity that `target`'s student has under every method."""
@@ -173,6 +196,7 @@ class Pipeline:
         seed = self.settings.student_seed(target) if seed is None else seed
         stage = METHODS.require(method)().student(self, target, seed)
         stage.method = method
+        follow_caching(stage, self.caching)
         added = _extensions((METHODS, method))
         if added:
             # Whatever another package's method puts into its spec, its name and version are there.

@@ -58,6 +58,14 @@ class TargetNorm(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether a value's result depends on its channel alone, and not on its sample's others.
+
+        So targets may be normalised all at once as well as by the batch, to the same bits.
+        """
+        return self.kind in ("none", "standardise")
+
     @classmethod
     def fit(
         cls,

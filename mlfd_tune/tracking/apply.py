@@ -13,7 +13,7 @@ from mlfd_tune.tracking.outbox import Outbox
 from mlfd_tune.tracking.session import Session, is_final, tag_equals
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Param, Run, RunTag
 
 __all__ = ["Applier"]
 
@@ -24,7 +24,7 @@ _ARTIFACT_ATTEMPTS = 3
 
 @dataclass
 class _Batch:
-    """What one run is sent in common requests: `(name, value, time in ms, step)` and names."""
+    """What one run is sent in one request: `(name, value, time in ms, step)`, and by name."""
 
     metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
@@ -39,7 +39,8 @@ class Applier:
 
     Args:
         session: Where to.
-        outbox: Holds artifacts, the ledger and what was refused.
+        outbox: Holds artifacts, the ledger and what was refused. What its journal holds by now may
+            have been sent before, by a process or a session that did not live to remember it.
     """
 
     def __init__(self, session: Session, outbox: Outbox) -> None:
@@ -47,6 +48,9 @@ class Applier:
         self._client = session.client
         self._outbox = outbox
         self._ledger = outbox.ledger
+        self._unsure_until = outbox.journal.size
+        self._may_repeat = True
+        self._batches: dict[str, _Batch] = {}
         self._refused: set[str] = set()
         self._failures: dict[str, int] = {}
         self._sent_copies: list[str] = []
@@ -57,27 +61,31 @@ class Applier:
             "end": self._end,
         }
 
-    def apply(self, lines: Sequence[Line]) -> None:
-        """Send lines in order; those of one run that MLflow takes together go together."""
-        batches: dict[str, _Batch] = {}
+    def apply(self, lines: Sequence[Line], position: int) -> None:
+        """Send lines in order; what MLflow takes of one run in one request goes together.
+
+        Args:
+            lines: As they stand in the journal.
+            position: Where in the journal they begin, in bytes.
+        """
+        self._may_repeat = position < self._unsure_until
+        self._batches = {}
         for line in lines:
-            op, run = line.get("op"), line.get("run", "")
+            op = line.get("op")
             if op == "damaged":
                 self._refuse(line, "unreadable line in the journal")
             elif op in self._singly:
-                if run in batches:
-                    self._send(run, batches.pop(run))
                 self._singly[op](line)
             elif op == "metrics":
-                batches.setdefault(run, _Batch()).metrics += [
+                self._batch(line).metrics += [
                     (name, value, line["t"], line["step"]) for name, value in line["values"].items()
                 ]
             elif op == "params":
-                batches.setdefault(run, _Batch()).params.update(line["values"])
+                self._batch(line).params.update(line["values"])
             elif op == "tags":
-                batches.setdefault(run, _Batch()).tags.update(line["values"])
-        for run, batch in batches.items():
-            self._send(run, batch)
+                self._batch(line).tags.update(line["values"])
+        for run in list(self._batches):
+            self._send_batch(run)
 
     def forget_sent_copies(self) -> None:
         """Delete the copies of artifacts that were sent, once that is remembered."""
@@ -93,7 +101,9 @@ class Applier:
         run_id = self._ledger.run_id(local_id)
         tags = self._tags_of_start(line)
         if run_id is None:
-            found = self._find(vocabulary.LOCAL_ID, tags[vocabulary.LOCAL_ID])
+            found = None
+            if self._may_repeat:
+                found = self._find(vocabulary.LOCAL_ID, tags[vocabulary.LOCAL_ID])
             if found is None and line.get("key"):
                 found = self._find(vocabulary.ARTIFACT_KEY, line["key"])
                 if found is not None and found.info.status == "FINISHED":
@@ -107,7 +117,8 @@ class Applier:
         if run_id is not None:
             reopened = run_id
             self._attempt(line, lambda: self._client.update_run(reopened, status="RUNNING"))
-        self._send(local_id, _Batch(params=line["params"], tags=tags if run_id else {}))
+            self._batch(line).tags.update(tags)
+        self._batch(line).params.update(line["params"])
 
     def _log_inputs(self, line: Line) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -151,8 +162,8 @@ class Applier:
         run_id = self._writable_run(line)
         if not run_id:
             return
-        if line["tags"]:
-            self._send(line["run"], _Batch(tags=line["tags"]))
+        self._batch(line).tags.update(line["tags"])
+        self._send_batch(line["run"])  # nothing is written to a run that has ended
         self._attempt(line, lambda: self._client.set_terminated(run_id, line["status"], line["t"]))
         if line.get("seal"):
             self._ledger.remember_run(line["run"], run_id, sealed=True)
@@ -208,10 +219,15 @@ class Applier:
 
     # Requests.
 
-    def _send(self, local_id: str, batch: _Batch) -> None:
+    def _batch(self, line: Line) -> _Batch:
+        return self._batches.setdefault(line["run"], _Batch())
+
+    def _send_batch(self, local_id: str) -> None:
+        """Send what has been gathered of a run, in one request if it can be."""
         from mlflow.entities import Metric, Param, RunTag
 
         about = {"run": local_id}
+        batch = self._batches.pop(local_id, _Batch())
         if not (batch.metrics or batch.params or batch.tags):
             return
         run_id = self._writable_run({**about, "op": "batch", "values": batch.__dict__})
@@ -219,11 +235,28 @@ class Applier:
             return
         metrics = [Metric(*metric) for metric in batch.metrics]
         params = [Param(*param) for param in batch.params.items()]
-        tags = [RunTag(*tag) for tag in self._resolved(batch.tags).items()]
-        self._send_entities(run_id, about, "metrics", metrics, limits.MAX_METRICS)
-        for kind, pairs in (("params", params), ("tags", tags)):
-            most = limits.entries_per_request(pair.value for pair in pairs)
-            self._send_entities(run_id, about, kind, pairs, most)
+        texts = self._resolved(batch.tags)
+        tags = [RunTag(*tag) for tag in texts.items()]
+        most = limits.entries_per_request([*batch.params.values(), *texts.values()])
+        few = len(params) + len(tags) <= most
+        if not (few and self._taken_at_once(run_id, metrics, params, tags)):
+            self._send_entities(run_id, about, "metrics", metrics, limits.MAX_METRICS)
+            self._send_entities(run_id, about, "params", params, most)
+            self._send_entities(run_id, about, "tags", tags, most)
+
+    def _taken_at_once(
+        self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]
+    ) -> bool:
+        """Send all in one request; return False when it is too long or any part is refused."""
+        if len(metrics) + len(params) + len(tags) > limits.MAX_METRICS:
+            return False
+        try:
+            self._client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
+        except Exception as error:
+            if not is_final(error):
+                raise
+            return False
+        return True
 
     def _send_entities(
         self, run_id: str, about: Line, kind: str, entities: Sequence[Any], most: int

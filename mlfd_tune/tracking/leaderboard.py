@@ -193,15 +193,19 @@ def _differing_params(groups: Iterable[_Group]) -> dict[_Key, set[str]]:
         by_place.setdefault(_place(group[0]), []).append(group)
     differing = {}
     for place, its_groups in by_place.items():
-        runs = [result.params for group in its_groups for result in group]
-        names = {name for params in runs for name in params}
-        differing[place] = {
-            name
-            for name in names
-            if len({params.get(name) for params in runs}) > 1
-            and all(len({run.params.get(name) for run in group}) == 1 for group in its_groups)
-        }
+        between = _names_that_vary([run for group in its_groups for run in group])
+        inside = (_names_that_vary(group) for group in its_groups if len(group) > 1)
+        differing[place] = between.difference(*inside)
     return differing
+
+
+def _names_that_vary(runs: Sequence[Result]) -> set[str]:
+    """Return the names of params that not all runs have with one value."""
+    first = runs[0].params.items()
+    varied: set[tuple[str, str]] = set()
+    for run in runs:
+        varied |= first ^ run.params.items()
+    return {name for name, _ in varied}
 
 
 def _row(
@@ -254,7 +258,9 @@ def _gain(
     # The control is itself compared with the baseline of the configuration it serves.
     configs = first.baseline_of or (first.config,)
     keys = [(*_place(first), first.kind, over, config) for config in configs]
-    reference = next((references[key] for key in keys if key in references), {})
+    reference = next((references[key] for key in keys if key in references), None)
+    if reference is None:
+        return None, None
     for metric in (TEST, VAL):
         paired = paired_interval(_by_seed(group, metric), _by_seed(reference.values(), metric))
         if paired is not None:

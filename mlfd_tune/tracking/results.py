@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.tracking import vocabulary
+from mlfd_tune.tracking.api_runs import ApiRuns
 from mlfd_tune.tracking.client import (
     check_uri,
     open_client,
@@ -16,20 +17,13 @@ from mlfd_tune.tracking.client import (
     shown_uri,
     sqlite_path,
 )
-from mlfd_tune.tracking.session import tag_equals
+from mlfd_tune.tracking.sqlite_runs import SqliteRuns, UnfamiliarDatabaseError
+from mlfd_tune.tracking.stored_runs import TEST, VAL, StoredRun, StoredRuns, sweep_of
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
-__all__ = ["RESULT_KINDS", "TEST", "VAL", "Result", "read_results"]
-
-VAL = "val/acc1"
-TEST = "test/acc1"
+__all__ = ["PARENT_KINDS", "RESULT_KINDS", "TEST", "VAL", "Result", "read_results"]
 
 RESULT_KINDS = ("trial", "confirm", "arm")
 PARENT_KINDS = ("sweep", "ablation")
-_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -90,25 +84,20 @@ def read_results(
         UserError: For an URI that cannot be used, no database there yet, an unknown experiment, or
             a dataset that no run of any status was on.
     """
-    client = _open_existing(uri)
-    names = _experiments(client, experiment)
-    if not names:
-        return []
-    status = f"attributes.status = '{run_status}'"
-    clauses = [status] if dataset is None else [status, tag_equals(vocabulary.DATASET, dataset)]
-    results = [_result(run, names) for run in _search(client, list(names), clauses)]
-    if not all_runs:
-        latest = {names[number]: _latest_sweep(client, number) for number in names}
-        results = [r for r in results if latest[r.experiment] in (None, r.sweep)]
-    if dataset is not None and not results:
-        known = {_result(run, names).dataset for run in _search(client, list(names), [])}
-        if dataset not in known:
-            raise UserError(f"dataset: no run on {dataset!r} {allowed_values(dataset, known)}")
-    return results
+    _check_existing(uri)
+    path = sqlite_path(uri)
+    if path and "?" not in uri:
+        try:
+            with SqliteRuns.opened(path) as runs:
+                return _results(runs, experiment, run_status, dataset, all_runs=all_runs)
+        except (sqlite3.Error, UnfamiliarDatabaseError):
+            pass  # MLflow can read it all the same, or says what is wrong
+    client = open_client(uri)
+    return _results(ApiRuns(client), experiment, run_status, dataset, all_runs=all_runs)
 
 
-def _open_existing(uri: str) -> MlflowClient:
-    """Open for reading: asking for results must not create an empty database."""
+def _check_existing(uri: str) -> None:
+    """Refuse an URI that has nothing to read: asking must not create an empty database."""
     check_uri(uri)
     path = sqlite_path(uri)
     if path and not path.exists():
@@ -116,19 +105,31 @@ def _open_existing(uri: str) -> MlflowClient:
     reason = reachable(uri) if not path else None
     if reason:
         raise UserError(f"tracking uri: {shown_uri(uri)} cannot be reached ({reason})")
-    return open_client(uri)
 
 
-def _experiments(client: MlflowClient, wanted: str | None) -> dict[str, str]:
+def _results(
+    runs: StoredRuns,
+    experiment: str | None,
+    run_status: str,
+    dataset: str | None,
+    *,
+    all_runs: bool,
+) -> list[Result]:
+    names = _experiments(runs, experiment)
+    if not names:
+        return []
+    sweeps = {} if all_runs else _latest_sweeps(runs, names)
+    found = runs.runs(names, RESULT_KINDS, run_status, dataset, sweeps)
+    if dataset is not None and not found:
+        known = runs.datasets(names, RESULT_KINDS)
+        if dataset not in known:
+            raise UserError(f"dataset: no run on {dataset!r} {allowed_values(dataset, known)}")
+    return [_result(run, names[run.experiment_id]) for run in found]
+
+
+def _experiments(runs: StoredRuns, wanted: str | None) -> dict[str, str]:
     """Return experiment names by id."""
-    names: dict[str, str] = {}
-    token: str | None = None
-    while True:
-        page = client.search_experiments(max_results=_PAGE, page_token=token)
-        names |= {experiment.experiment_id: experiment.name for experiment in page}
-        token = page.token
-        if not token:
-            break
+    names = runs.experiments()
     if wanted is None:
         return names
     chosen = {number: name for number, name in names.items() if name == wanted}
@@ -138,51 +139,36 @@ def _experiments(client: MlflowClient, wanted: str | None) -> dict[str, str]:
     return chosen
 
 
-def _latest_sweep(client: MlflowClient, experiment_id: str) -> str | None:
-    """Return the id of the experiment's latest sweep or ablation, or None if it has neither."""
-    latest: Run | None = None
-    for kind in PARENT_KINDS:
-        newest_first = ["attributes.start_time DESC"]
-        clause = tag_equals(vocabulary.KIND, kind)
-        for run in client.search_runs(
-            [experiment_id], clause, max_results=1, order_by=newest_first
-        ):
-            if latest is None or run.info.start_time > latest.info.start_time:
-                latest = run
-    return None if latest is None else latest.data.tags.get(vocabulary.SWEEP, latest.info.run_id)
+def _latest_sweeps(runs: StoredRuns, experiment_ids: Iterable[str]) -> dict[str, str]:
+    """Return the latest sweep or ablation of each experiment that has any."""
+    latest = {}
+    for number in experiment_ids:
+        found = [runs.newest_parent(number, kind) for kind in PARENT_KINDS]
+        parents = [parent for parent in found if parent is not None]
+        if parents:
+            latest[number] = max(parents, key=lambda parent: parent.started).sweep
+    return latest
 
 
-def _search(client: MlflowClient, experiment_ids: list[str], clauses: list[str]) -> Iterator[Run]:
-    for kind in RESULT_KINDS:  # MLflow's filters have no "or"
-        text = " and ".join([tag_equals(vocabulary.KIND, kind), *clauses])
-        token: str | None = None
-        while True:
-            page = client.search_runs(experiment_ids, text, max_results=_PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                break
-
-
-def _result(run: Run, experiments: Mapping[str, str]) -> Result:
-    tags = run.data.tags
+def _result(run: StoredRun, experiment: str) -> Result:
+    tags = run.tags
     return Result(
-        experiment=experiments[run.info.experiment_id],
-        kind=tags[vocabulary.KIND],
-        sweep=tags.get(vocabulary.SWEEP) or tags.get("mlflow.parentRunId", ""),
+        experiment=experiment,
+        kind=run.kind,
+        sweep=sweep_of(tags),
         dataset=tags.get(vocabulary.DATASET, ""),
         method=tags.get(vocabulary.METHOD, ""),
-        config=tags.get(vocabulary.CONFIG, run.info.run_id),
+        config=tags.get(vocabulary.CONFIG, run.run_id),
         baseline_of=tuple(
             sorted(part.strip() for part in tags.get(vocabulary.BASELINE_OF, "").split(",") if part)
         ),
         arm=tags.get(vocabulary.ARM),
-        seed=tags.get(vocabulary.SEED, run.info.run_id),
-        val=_finite(run.data.metrics.get(VAL)),
-        test=_finite(run.data.metrics.get(TEST)),
-        run_id=run.info.run_id,
-        started=run.info.start_time,
-        params=run.data.params,
+        seed=tags.get(vocabulary.SEED, run.run_id),
+        val=_finite(run.val),
+        test=_finite(run.test),
+        run_id=run.run_id,
+        started=run.started,
+        params=run.params,
     )
 
 

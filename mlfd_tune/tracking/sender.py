@@ -18,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 _BYTES_AT_ONCE = 1 << 20
 _LONGEST_DELAY_S = 60.0
+# A request costs much and a line in it little: the dearer sending is, the longer it is put off.
+_BUSY_SHARE = 0.01
+_MOST_LINGERS = 20
 
 
 class Sender(threading.Thread):
@@ -27,7 +30,8 @@ class Sender(threading.Thread):
         uri: An URI that passed `check_uri`.
         experiment: The experiment's name.
         outbox: Where the lines lie.
-        linger_s: How long to gather lines before sending them together, in seconds.
+        linger_s: How long to gather lines before sending them together, in seconds; up to
+            twenty times as long where sending would else use over a hundredth of a processor.
         first_retry_s: Wait after the first failure; it doubles up to a minute.
     """
 
@@ -39,6 +43,7 @@ class Sender(threading.Thread):
         self._experiment = experiment
         self._outbox = outbox
         self._linger_s = linger_s
+        self._gathering_s = linger_s
         self._first_retry_s = first_retry_s
         self._applier: Applier | None = None
         self._away = False
@@ -82,7 +87,9 @@ class Sender(threading.Thread):
         delay = self._first_retry_s
         while self._wait_for_lines():
             try:
-                self._drain()
+                if self._applier is None:
+                    self._applier = self._connect()
+                self._drain(self._applier)
             except Exception as error:
                 self._applier = None  # the next attempt opens a new session
                 self._say_away(error)
@@ -95,7 +102,7 @@ class Sender(threading.Thread):
     def _wait_for_lines(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self.unsent > 0)
-            self._changed.wait_for(lambda: self._stopping or self._flushing > 0, self._linger_s)
+            self._changed.wait_for(lambda: self._stopping or self._flushing > 0, self._gathering_s)
             return not self._stopping
 
     def _pause(self, delay: float) -> None:
@@ -107,19 +114,20 @@ class Sender(threading.Thread):
                 if self._flushing:
                     return
 
-    def _drain(self) -> None:
+    def _drain(self, applier: Applier) -> None:
         journal, ledger = self._outbox.journal, self._outbox.ledger
-        if self._applier is None:
-            self._applier = self._connect()
+        began_s = time.thread_time()
         while not self._stopping and self.unsent > 0:
             begin = max(ledger.sent.position, journal.start)
             lines, position = journal.read(begin, _BYTES_AT_ONCE)
-            self._applier.apply(lines)
+            applier.apply(lines, begin)
             journal.sync()  # never remember more than what a power cut leaves in the journal
             ledger.remember_sent(Sent(position, ledger.sent.lines + len(lines)))
-            self._applier.forget_sent_copies()
+            applier.forget_sent_copies()
             with self._changed:
                 self._changed.notify_all()
+        idle_s = (time.thread_time() - began_s) / _BUSY_SHARE
+        self._gathering_s = min(max(idle_s, self._linger_s), _MOST_LINGERS * self._linger_s)
 
     def _connect(self) -> Applier:
         session = Session(self._uri, self._experiment)

@@ -9,7 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.tree import Tree
 
+from mlfd_tune.core.cache_plan import is_kept
+from mlfd_tune.core.caching import Caching
+from mlfd_tune.core.stages.lessons import follow_caching
 from mlfd_tune.core.store import Artifact, Stage
+from mlfd_tune.tune.caching import planned_caching
 from mlfd_tune.tune.progress import duration
 from mlfd_tune.tune.session import Experiment
 
@@ -43,11 +47,13 @@ class Plan:
         name: The experiment.
         stages: Shared stages, inputs first.
         trials: Trials per dataset and phase.
+        caching: What of features and targets is stored.
     """
 
     name: str
     stages: tuple[PlannedStage, ...]
     trials: dict[str, dict[str, int]]
+    caching: Caching
 
     @property
     def bytes_needed(self) -> int:
@@ -64,6 +70,7 @@ class Plan:
         return {
             "experiment": self.name,
             "trials": self.trials,
+            "cache": {"plan": self.caching.plan, "reason": self.caching.reason},
             "bytes_needed": self.bytes_needed,
             "seconds_saved": self.seconds_saved,
             "stages": [
@@ -74,7 +81,7 @@ class Plan:
                     "exists": planned.exists,
                     "bytes": planned.bytes,
                     "seconds": planned.seconds,
-                    "inputs": [below.key for below in planned.stage.inputs.values()],
+                    "inputs": [below.key for below in planned.stage.reads.values()],
                 }
                 for planned in self.stages
             ],
@@ -87,12 +94,15 @@ def describe_plan(experiment: Experiment) -> Plan:
     Raises:
         UserError: What running it would raise before it starts.
     """
-    stages = experiment.plan()
-    store = experiment.context.store
+    every_stage, store = experiment.plan(), experiment.context.store
+    caching = planned_caching(experiment, every_stage)
+    stages = [stage for stage in every_stage if is_kept(stage, caching.plan)]
+    for stage in stages:
+        follow_caching(stage, caching)
     users: dict[str, list[str]] = {}
     for stage in stages:
-        for below in stage.inputs.values():
-            users.setdefault(below.key, []).append(stage.label)
+        for key in {below.key for below in stage.reads.values()}:
+            users.setdefault(key, []).append(stage.label)
     planned = []
     for stage in stages:
         there = store.has(stage)
@@ -106,7 +116,7 @@ def describe_plan(experiment: Experiment) -> Plan:
                 used_by=tuple(users.get(stage.key, ())),
             )
         )
-    return Plan(experiment.loaded.name, tuple(planned), experiment.trial_counts())
+    return Plan(experiment.loaded.name, tuple(planned), experiment.trial_counts(), caching)
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -125,6 +135,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         shown = ", ".join(f"{count} {phase}" for phase, count in phases.items())
         branch.add(f"{dataset}: {shown}", highlight=False)
     console.print(tree)
+    console.print(str(plan.caching), highlight=False)
     missing = sum(not planned.exists for planned in plan.stages)
     console.print(
         f"{missing} shared stages to compute, about {plan.bytes_needed / 1e6:.1f} MB of disk; "

@@ -1,29 +1,40 @@
-"""What a sweep's search, its confirmation and an ablation have in common: one Tuner run."""
+"""What a sweep and an ablation have in common: one Tuner that does all of a run's work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Literal
 
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune import CheckpointConfig
 
 from mlfd_tune.config import Loaded
 from mlfd_tune.core.pipeline import Catalogue
 from mlfd_tune.core.store import Stage, Store
-from mlfd_tune.tracking.weights import mlflow_fetcher
 from mlfd_tune.tune.callback import ExperimentCallback
+from mlfd_tune.tune.fetching import lazy_fetcher
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.ray_session import Capacity
 from mlfd_tune.tune.run_folder import RunFolder
 from mlfd_tune.tune.run_log import RunLog
-from mlfd_tune.tune.searcher import PlannedSearcher
-from mlfd_tune.tune.shared_stages import compute_stages
-from mlfd_tune.tune.trial import StudentTrial, TrialContext, TrialRequestConfig, student_of
+from mlfd_tune.tune.scheduler import WorkScheduler
+from mlfd_tune.tune.searcher import Phase, WorkSearcher, candidate
+from mlfd_tune.tune.sources import PlannedSource
+from mlfd_tune.tune.stage_queue import StageQueue
+from mlfd_tune.tune.storage import quiet_optuna
+from mlfd_tune.tune.timeline import Timeline
+from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig
+from mlfd_tune.tune.worker import Worker
 
 __all__ = ["Engine", "PlannedTrial", "trial_context"]
+
+
+# Ray Tune writes the state of all trials again and again, for a restore that is not used here.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ def trial_context(loaded: Loaded) -> TrialContext:
     """Return what the trials of an experiment share."""
     config = loaded.config
     store = Store(config.store.path, config.store.max_bytes)
-    catalogue = Catalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
+    catalogue = Catalogue(lazy_fetcher(config.tracking.uri, store.root / "weights"))
     return TrialContext(loaded.raw, catalogue, store)
 
 
@@ -60,23 +71,70 @@ class Engine:
     log: RunLog
     progress: Progress
 
-    def compute(self, stages: Sequence[Stage]) -> None:
-        """Compute shared stages and log their runs."""
-        report = compute_stages(stages, self.context.store, self.capacity, self.progress)
-        for stage, artifact in [*report.reused, *report.computed]:
-            self.log.stage(stage, artifact)
+    @cached_property
+    def queue(self) -> StageQueue:
+        """The shared stages of the run."""
+        return StageQueue(self.context.store, self.log.stage, self.progress)
 
-    def search(
-        self, searcher: Searcher, scheduler: TrialScheduler, start: Callable[[Any], None]
-    ) -> None:
-        """Run the trials that a searcher hands out."""
-        callback = self._callback(start)
-        self._tune("search", searcher, scheduler, callback)
+    def run(self, phases: Iterator[Phase], trials: int) -> None:
+        """Do the work of all phases, by the same workers.
 
-    def run(
+        Args:
+            phases: Each is asked for when the one before is over.
+            trials: How many trials there are to run, about.
+
+        Raises:
+            UserError: A stage met bad input, such as an image that cannot be read.
+        """
+        slots = self.capacity.slots
+        work = WorkSearcher(
+            phases,
+            self.queue,
+            partial(candidate, self.context),
+            slots,
+            min(slots, trials),
+            self.folder.ray / "stages",
+        )
+        timeline = Timeline(self.folder.path, slots, time.time())
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(Worker, context=self.context),
+                {"cpu": self.capacity.cpus, "gpu": self.capacity.gpus},
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=work,
+                scheduler=WorkScheduler(work, slots),
+                num_samples=-1,  # until the searcher says that it has finished
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="work",
+                storage_path=str(self.folder.ray),
+                callbacks=[
+                    ExperimentCallback(
+                        work, self.queue, self.log, self.progress, timeline, self.folder
+                    )
+                ],
+                verbose=0,
+                # A finished student is in the store. And Ray would give its worker's place away
+                # before it has saved it: to another worker, which would have to be started.
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                # A worker that was killed is tried again; its student goes on from the store.
+                failure_config=tune.FailureConfig(max_failures=1),
+            ),
+        )
+        try:
+            with quiet_optuna():
+                tuner.fit()
+        finally:
+            timeline.close()
+
+    def planned(
         self, title: str, trials: Sequence[PlannedTrial], kind: Literal["confirm", "arm"]
-    ) -> None:
-        """Run planned trials that are not over yet, their shared stages first.
+    ) -> Iterator[Phase]:
+        """Yield the phase that runs planned trials which are not over yet.
 
         Raises:
             UserError: A trial's settings do not fit together.
@@ -84,11 +142,13 @@ class Engine:
         by_id = {trial.request.id: trial for trial in trials}
         ended = self.folder.ended_trials
         todo = [trial.request for trial in trials if trial.request.id not in ended]
-        students = [student_of(self.context, request) for request in todo]
-        self.compute([stage for student in students for stage in student.inputs.values()])
         planned: dict[str, int] = {}
         for request in todo:
             planned[request.dataset] = planned.get(request.dataset, 0) + 1
+        below: list[Stage] = []
+        for request in todo:
+            below += candidate(self.context, request).below
+        self.queue.announce(below)
         self.progress.phase(title, planned)
         if not todo:
             return
@@ -99,43 +159,5 @@ class Engine:
                 request, kind, self.folder.id, arm=trial.arm, baseline_of=trial.baseline_of
             )
 
-        callback = self._callback(start)
-        searcher = PlannedSearcher([asdict(request) for request in todo])
-        self._tune(kind, searcher, FIFOScheduler(), callback)
+        yield Phase(PlannedSource(todo), start)
         self.progress.finish_phase()
-
-    def _callback(self, start: Callable[[TrialRequestConfig], None]) -> ExperimentCallback:
-        return ExperimentCallback(
-            self.log,
-            self.progress,
-            start,
-            ended=lambda request: self.folder.trial_ended(request.id),
-        )
-
-    def _tune(
-        self, name: str, searcher: Searcher, scheduler: TrialScheduler, callback: ExperimentCallback
-    ) -> None:
-        trainable = tune.with_resources(
-            tune.with_parameters(StudentTrial, context=self.context),
-            {"cpu": self.capacity.cpus, "gpu": self.capacity.gpus},
-        )
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler,
-                num_samples=-1,  # until the searcher says that it has finished
-                max_concurrent_trials=self.capacity.slots,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=str(self.folder.ray),
-                callbacks=[callback],
-                verbose=0,
-                # A worker that was killed is tried again; its student goes on from the store.
-                failure_config=tune.FailureConfig(max_failures=1),
-            ),
-        )
-        tuner.fit()

@@ -95,12 +95,18 @@ class Progress:
         self._running = {}
 
     def stages_found(self, todo: Sequence[Stage], reused: int, seconds_saved: float) -> None:
-        """Begin computing shared stages."""
+        """Tell which shared stages there are to compute."""
         self.stages_reused += reused
         self.seconds_saved += seconds_saved
-        self._stages_total, self._stages_ended, self._moving = len(todo), 0, {}
+        self._stages_total += len(todo)
         saved = f", {duration(seconds_saved)} of computing saved" if reused else ""
         self.say(f"stages: {reused} reused{saved}; {len(todo)} to compute{_by_name(todo)}")
+
+    def stages_added(self, todo: int, reused: int, seconds_saved: float) -> None:
+        """Count stages that turned out to be needed when a trial was drawn."""
+        self.stages_reused += reused
+        self.seconds_saved += seconds_saved
+        self._stages_total += todo
 
     def stage_moved(self, stage: Stage, fraction: float, text: str) -> None:
         """Show how far a running stage is."""
@@ -182,16 +188,14 @@ class Progress:
         if self._live is not None or time.monotonic() - self._last_plain < PLAIN_LINE_EVERY_S:
             return
         self._last_plain = time.monotonic()
-        if self._moving:
-            shown = ", ".join(
-                f"{stage.label} {fraction:.0%}" for stage, fraction, _ in self._moving.values()
-            )
-            self.say(f"  ... {shown}")
-        elif self._tallies:
-            shown = ", ".join(
+        parts = [f"{stage.label} {fraction:.0%}" for stage, fraction, _ in self._moving.values()]
+        if self._tallies:
+            trials = ", ".join(
                 f"{name} {tally.ended}/{tally.planned}" for name, tally in self._tallies.items()
             )
-            self.say(f"  ... {self.title}: {shown} {self._eta()}".rstrip())
+            parts.append(f"{self.title}: {trials} {self._eta()}".rstrip())
+        if parts:
+            self.say(f"  ... {', '.join(parts)}")
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []

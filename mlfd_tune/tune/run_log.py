@@ -17,9 +17,15 @@ from mlfd_tune.tracking import RunRef, Tracker, vocabulary
 from mlfd_tune.tune.records import Outcome
 from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig, student_of
 
-__all__ = ["PARENT", "RUN_STATUS", "RunLog", "config_id", "run_settings"]
+__all__ = ["PARENT", "RUN_STATUS", "SECONDS_TRAINED", "RunLog", "config_id", "run_settings"]
 
 PARENT = "parent"
+
+SECONDS_TRAINED = "mlfd.seconds_trained"
+"""Tag of a trial's run: seconds its last worker spent training and evaluating epochs."""
+
+# One in C takes a tenth of the time, and every trial writes its configuration.
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 RunStatus = Literal["FINISHED", "KILLED", "FAILED"]
 RUN_STATUS: dict[Outcome, RunStatus] = {
@@ -47,6 +53,7 @@ class RunLog:
         self.context = context
         self._stages: dict[str, str] = {}
         self._open: set[str] = set()
+        self._students: dict[str, TrialStage] = {}  # of the open runs
         # Asks git and the GPU driver, so once for all runs and not once a trial.
         self._environment = vocabulary.environment_tags()
 
@@ -136,7 +143,7 @@ class RunLog:
         settings = run_settings(self.context.raw, request)
         method = request.method or settings.method
         seed = settings.student_seed(request.dataset) if request.seed is None else request.seed
-        student = student_of(self.context, request)
+        student = self._students[request.id] = student_of(self.context, request)
         tags: dict[str, Any] = self._environment | {
             vocabulary.KIND: kind,
             vocabulary.DATASET: request.dataset,
@@ -184,8 +191,9 @@ class RunLog:
         reason: str | None = None,
     ) -> None:
         """End a trial's run, with links to the stages it used."""
+        student = self._students.pop(request.id, None)
         if status != "FAILED":
-            student = student_of(self.context, request)
+            student = student or student_of(self.context, request)
             self.stages_below(student)
             links: dict[str, Any] = {
                 vocabulary.stage_tag(_link(stage)): RunRef(self._stages[stage.key])
@@ -194,6 +202,7 @@ class RunLog:
             }
             if "seconds_reused" in result:
                 links[vocabulary.SECONDS_REUSED] = f"{result['seconds_reused']:.1f}"
+                links[SECONDS_TRAINED] = f"{result['seconds_trained']:.3f}"
             self.tracker.set_tags(request.id, links)
         self._open.discard(request.id)
         self.tracker.end_run(request.id, status, reason)
@@ -226,7 +235,8 @@ def resolved(settings: PipelineSettings, dataset: str, method: str, seed: int) -
 
 def to_yaml(content: Any) -> str:
     """Return readable YAML in the order given."""
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return str(text)
 
 
 def _summary(

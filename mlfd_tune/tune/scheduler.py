@@ -1,4 +1,4 @@
-"""A Ray Tune scheduler that leaves every decision to the studies."""
+"""Ray Tune schedulers: decisions are left to the studies, stages run to their end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,68 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
+from mlfd_tune.tune.searcher import WorkSearcher
 from mlfd_tune.tune.studies import Studies
 
-__all__ = ["StudyScheduler", "failure_reason"]
+__all__ = ["StudyScheduler", "WorkScheduler", "failure_reason"]
+
+
+class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Passes results of trials on to the scheduler of their phase, and keeps idle workers.
+
+    Args:
+        work: What hands out the work.
+        slots: How many workers there are.
+    """
+
+    # Several results handed over at once would let a trial run on past the epoch it is stopped at.
+    _supports_buffered_results = False
+
+    def __init__(self, work: WorkSearcher, slots: int) -> None:
+        super().__init__()
+        self._work = work
+        self._slots = slots
+        self._keeps_workers = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WorkScheduler:
+        return self  # Ray copies schedulers; there is one searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles schedulers for a restore of its own, which is not used
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """See to it that workers are kept while there is nothing for them to do.
+
+        Ray keeps one idle worker and ends the others, each of which takes seconds to start again:
+        torch is imported anew. It keeps as many as work is queued for; there is no other way to
+        tell it to keep more.
+        """
+        if not self._keeps_workers:
+            tune_controller._actor_cache.increase_max(trial.placement_group_factory, self._slots)
+            self._keeps_workers = True
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        """Let the phase's scheduler say whether a trial goes on."""
+        if self._work.warm_up.owns(trial.trial_id):
+            waits = self._work.warm_up.reported(trial.trial_id)
+            return str(self.CONTINUE if waits else self.STOP)
+        if self._work.stage_of(trial.trial_id) is not None:
+            return str(self.STOP)
+        return str(self._work.phase.scheduler.on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]
+    ) -> None:
+        """Show the phase's scheduler a trial's last result."""
+        if self._work.trains(trial.trial_id):
+            self._work.phase.scheduler.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Note why a stage or trial failed."""
+        if self._work.trains(trial.trial_id):
+            self._work.phase.scheduler.on_trial_error(tune_controller, trial)
+        else:
+            self._work.note_reason(trial.trial_id, failure_reason(trial))
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -25,9 +84,6 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
         studies: The record of the sweep.
         metric: The result key of what is maximised.
     """
-
-    # Several results handed over at once would let a trial run on past the epoch it is stopped at.
-    _supports_buffered_results = False
 
     def __init__(self, studies: Studies, metric: str = "val/acc1") -> None:
         super().__init__()

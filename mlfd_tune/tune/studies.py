@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.pruners import NopPruner
+from optuna.trial import FrozenTrial, TrialState
 
 from mlfd_tune.core.seeding import derive_seed
 from mlfd_tune.tune.plans import StudyPlan
@@ -50,14 +51,23 @@ _RAN_TO_THE_END = "ran_to_the_end"
 _STOPPED_AFTER = "stopped_after_epoch"
 
 
+# Samplers that draw no point from a model of the results before it.
+_DRAW_BLINDLY = ("random", "grid")
+# Samplers that draw so until `startup_trials` have ended.
+_START_BLINDLY = ("tpe", "gp", "cmaes")
+
+
 @dataclass
 class _Row:
-    """A trial that Ray knows.
+    """A trial that is not over, and what its record holds: reading that anew takes milliseconds.
 
     Attributes:
         dataset: Its study.
         number: Its number there.
         trial_id: Its key in the storage.
+        reported: The epochs on record.
+        end: The mark of its decided end, if it has one.
+        over: Whether it has ended.
         epoch: The last one it reported to this process.
         reason: Its latest error; Ray may have started it again since.
     """
@@ -65,8 +75,24 @@ class _Row:
     dataset: str
     number: int
     trial_id: int
+    reported: set[int] = field(default_factory=set)
+    end: str | None = None
+    over: bool = False
     epoch: int | None = None
     reason: str | None = None
+
+    @classmethod
+    def of(cls, dataset: str, trial: FrozenTrial) -> _Row:
+        """Return what the storage holds of a trial."""
+        marks = (mark for mark in (_RAN_TO_THE_END, _STOPPED_AFTER) if mark in trial.user_attrs)
+        return cls(
+            dataset,
+            trial.number,
+            trial._trial_id,
+            set(trial.intermediate_values),
+            next(marks, None),
+            trial.state.is_finished(),
+        )
 
 
 class Studies:
@@ -75,7 +101,8 @@ class Studies:
     Opening them creates what is missing and leaves the rest as it is. A driver that resumes calls
     `reconcile` next; nothing else may, because it takes every unfinished trial for abandoned.
 
-    Copies refer to the same object, and pickles open the storage again: Ray does both.
+    Nobody else may write to the storage meanwhile, so what was read or written once is not read
+    again. Copies refer to the same object, and pickles open the storage again: Ray does both.
 
     Args:
         storage: A path (an SQLite file) or a SQLAlchemy URL.
@@ -92,14 +119,23 @@ class Studies:
         self._url = storage_url(storage)
         self._storage = open_storage(self._url)
         self._studies = {plan.dataset: open_study(self._storage, plan) for plan in plans}
+        self._asked: dict[str, int] = {}
+        self._queued: dict[str, deque[int]] = {}
+        for dataset, study in self._studies.items():
+            trials = study.get_trials(deepcopy=False)
+            queued = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+            self._queued[dataset] = deque(sorted(queued))
+            self._asked[dataset] = len(trials) - len(queued)
+        self._drawn: dict[tuple[str, int], _Row] = {}
         self._rows: dict[str, _Row] = {}
         self._left_over: deque[_Row] = deque()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Studies:
         return self
 
-    def __reduce__(self) -> tuple[type[Studies], tuple[str, list[StudyPlan]]]:
-        return type(self), (self._url, list(self._plans.values()))
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = {ray_id: (row.dataset, row.number) for ray_id, row in self._rows.items()}
+        return _reopened, (self._url, list(self._plans.values()), known)
 
     @property
     def url(self) -> str:
@@ -113,20 +149,63 @@ class Studies:
     # What Ray's searcher and scheduler call -----------------------------------------------------
 
     def ask(self, ray_trial_id: str) -> TrialRequest | None:
-        """Return the next trial to run, or None when every study has asked for all of its own.
+        """Return the next trial to run, or None when every study has asked for all of its own."""
+        request = self.draw()
+        if request is not None:
+            self.hand_out(request, ray_trial_id)
+        return request
 
-        Trials a dead driver left come first, then the dataset that has asked for the fewest.
+    def draw(self, without: Collection[str] = ()) -> TrialRequest | None:
+        """Return the next trial of a study, or None when there is none.
+
+        Trials a dead driver left come first, then the dataset that has asked for the fewest. The
+        trial counts as running from now on, whoever is to run it when.
+
+        Args:
+            without: Datasets whose studies are not to draw anything new.
         """
         if self._left_over:
             row = self._left_over.popleft()
             self._seed_sampler(row.dataset, row.number)
-            trial = optuna.Trial(self._studies[row.dataset], row.trial_id)
-            return self._hand_out(ray_trial_id, row.dataset, trial)
-        dataset = self._whose_turn()
-        if dataset is None:
+            return self._sampled(row, optuna.Trial(self._studies[row.dataset], row.trial_id))
+        open_ones = [d for d in self._plans if d not in without and self._is_open(d)]
+        if not open_ones:
             return None
+        dataset = min(open_ones, key=self._asked.__getitem__)
         self._seed_sampler(dataset, self._next_number(dataset))
-        return self._hand_out(ray_trial_id, dataset, self._studies[dataset].ask())
+        trial = self._new_trial(dataset)
+        self._asked[dataset] += 1
+        return self._sampled(_Row(dataset, trial.number, trial._trial_id), trial)
+
+    def hand_out(self, request: TrialRequest, ray_trial_id: str) -> None:
+        """Let a drawn trial be known to Ray by an id."""
+        self._rows[ray_trial_id] = self._drawn.pop((request.dataset, request.number))
+
+    def draws_blindly(self, dataset: str) -> bool:
+        """Tell whether the study's next trial does not depend on how those before it end."""
+        settings = self._plans[dataset].settings
+        return (
+            bool(self._queued[dataset])
+            or settings.sampler in _DRAW_BLINDLY
+            or (
+                settings.sampler in _START_BLINDLY
+                and self._asked[dataset] < settings.startup_trials
+            )
+        )
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every study has asked for all of its trials."""
+        return not self._left_over and not any(map(self._is_open, self._plans))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that are searched."""
+        return tuple(self._plans)
+
+    def knows(self, ray_trial_id: str) -> bool:
+        """Tell whether the trial is one of these studies' own."""
+        return ray_trial_id in self._rows
 
     def report(
         self, ray_trial_id: str, epoch: int, value: float, epochs: int | None = None
@@ -144,15 +223,15 @@ class Studies:
         """
         if not math.isfinite(value):
             raise ValueError(f"the metric is {value} after epoch {epoch}")
-        row = self._row(ray_trial_id)
-        trial = self._storage.get_trial(row.trial_id)
+        row = self._rows[ray_trial_id]
         row.epoch = epoch
-        if trial.state.is_finished():
+        if row.over:
             return
-        if epoch not in trial.intermediate_values:
+        if epoch not in row.reported:
             self._storage.set_trial_intermediate_value(row.trial_id, epoch, value)
+            row.reported.add(epoch)
         if epoch >= (epochs or self._plans[row.dataset].epochs):
-            self._storage.set_trial_user_attr(row.trial_id, _RAN_TO_THE_END, True)
+            self._mark(row, _RAN_TO_THE_END, True)
 
     def should_prune(self, ray_trial_id: str) -> bool:
         """Tell whether to stop the trial after the epoch it reported last, and record it if so.
@@ -160,19 +239,18 @@ class Studies:
         A trial that runs again, through epochs it had reported before, is judged only from the
         furthest one on: the earlier ones have been judged.
         """
-        row = self._row(ray_trial_id)
-        trial = self._storage.get_trial(row.trial_id)
-        if trial.state.is_finished() or (row.epoch or 0) < (trial.last_step or 0):
-            return False
+        row, last = self._rows[ray_trial_id], self._last_epoch(ray_trial_id)
         study = self._studies[row.dataset]
-        if not study.pruner.prune(study, trial):
+        if row.over or (row.epoch or 0) < last or isinstance(study.pruner, NopPruner):
             return False
-        self._storage.set_trial_user_attr(row.trial_id, _STOPPED_AFTER, trial.last_step)
+        if not study.pruner.prune(study, self._storage.get_trial(row.trial_id)):
+            return False
+        self._mark(row, _STOPPED_AFTER, last)
         return True
 
     def note_reason(self, ray_trial_id: str, reason: str) -> None:
         """Keep in mind why the trial raised an error, in case it turns out to be the end of it."""
-        self._row(ray_trial_id).reason = reason
+        self._rows[ray_trial_id].reason = reason
 
     def tell(
         self,
@@ -192,7 +270,7 @@ class Studies:
         Raises:
             ValueError: If a complete trial has no finite value.
         """
-        self._tell(self._row(ray_trial_id), outcome, value, reason)
+        self._tell(self._rows[ray_trial_id], outcome, value, reason)
 
     def settle(self, ray_trial_id: str) -> Outcome | None:
         """Record how a trial that raised nothing ended, going by its record.
@@ -201,7 +279,7 @@ class Studies:
             Complete if it reported its last epoch, pruned if it was to be stopped, and None if it
             was interrupted: then it stays unfinished, for a later driver to run.
         """
-        return self._settle(self._row(ray_trial_id))
+        return self._settle(self._rows[ray_trial_id])
 
     # What the runner calls ----------------------------------------------------------------------
 
@@ -214,7 +292,7 @@ class Studies:
         settled, again = [], []
         for dataset, study in self._studies.items():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                row = _Row(dataset, trial.number, trial._trial_id)
+                row = _Row.of(dataset, trial)
                 if self._settle(row) is not None:
                     settled.append((dataset, trial.number))
                 else:
@@ -240,18 +318,28 @@ class Studies:
 
     # Helpers ------------------------------------------------------------------------------------
 
-    def _whose_turn(self) -> str | None:
-        open_ones = [d for d in self._studies if self._asked(d) < self.planned(d)]
-        return min(open_ones, key=self._asked, default=None)
+    def _new_trial(self, dataset: str) -> optuna.Trial:
+        study = self._studies[dataset]
+        if self._queued[dataset]:
+            self._queued[dataset].popleft()
+            return study.ask()
+        # As `Study.ask` does, but for its look for queued trials, which reads all that are open.
+        return optuna.Trial(study, self._storage.create_new_trial(study._study_id))
 
-    def _asked(self, dataset: str) -> int:
-        trials = self._studies[dataset].get_trials(deepcopy=False)
-        return sum(trial.state != TrialState.WAITING for trial in trials)
+    def _is_open(self, dataset: str) -> bool:
+        return self._asked[dataset] < self.planned(dataset)
 
     def _next_number(self, dataset: str) -> int:
-        trials = self._studies[dataset].get_trials(deepcopy=False)
-        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-        return min(waiting, default=len(trials))
+        queued = self._queued[dataset]
+        return queued[0] if queued else self._asked[dataset]
+
+    def _last_epoch(self, ray_trial_id: str) -> int:
+        return max(self._rows[ray_trial_id].reported, default=0)
+
+    def _mark(self, row: _Row, mark: str, value: object) -> None:
+        if row.end is None:
+            self._storage.set_trial_user_attr(row.trial_id, mark, value)
+            row.end = mark
 
     def _seed_sampler(self, dataset: str, number: int) -> None:
         # A new sampler for each trial, seeded by its number: what it draws depends on the seed and
@@ -264,42 +352,29 @@ class Studies:
             startup_trials=plan.settings.startup_trials,
         )
 
-    def _hand_out(self, ray_trial_id: str, dataset: str, trial: optuna.Trial) -> TrialRequest:
-        plan = self._plans[dataset]
+    def _sampled(self, row: _Row, trial: optuna.Trial) -> TrialRequest:
+        plan = self._plans[row.dataset]
         with quiet_optuna():
             params = sample(trial, plan.settings.space, plan.base_levels)
-        trial.set_user_attr("ray_trial_id", ray_trial_id)
-        self._rows[ray_trial_id] = _Row(dataset, trial.number, trial._trial_id)
-        return TrialRequest(dataset, trial.number, params)
-
-    def _row(self, ray_trial_id: str) -> _Row:
-        if ray_trial_id not in self._rows:  # in a copy that opened the storage again
-            for dataset, study in self._studies.items():
-                for trial in study.get_trials(deepcopy=False):
-                    if trial.user_attrs.get("ray_trial_id") == ray_trial_id:
-                        row = _Row(dataset, trial.number, trial._trial_id, trial.last_step)
-                        self._rows[ray_trial_id] = row
-        return self._rows[ray_trial_id]
+        self._drawn[row.dataset, row.number] = row
+        return TrialRequest(row.dataset, row.number, params)
 
     def _settle(self, row: _Row) -> Outcome | None:
-        trial = self._storage.get_trial(row.trial_id)
-        if _RAN_TO_THE_END in trial.user_attrs:
-            self._tell(row, "complete")
-            return "complete"
-        if _STOPPED_AFTER in trial.user_attrs:
-            self._tell(row, "pruned")
-            return "pruned"
-        return None
+        if row.end is None:
+            return None
+        outcome: Outcome = "complete" if row.end == _RAN_TO_THE_END else "pruned"
+        self._tell(row, outcome)
+        return outcome
 
     def _tell(
         self, row: _Row, outcome: Outcome, value: float | None = None, reason: str | None = None
     ) -> None:
-        trial = self._storage.get_trial(row.trial_id)
-        if trial.state.is_finished():
+        if row.over:
             return
         if outcome == "complete":
-            if value is None and trial.last_step is not None:
-                value = trial.intermediate_values[trial.last_step]
+            if value is None and row.reported:
+                trial = self._storage.get_trial(row.trial_id)
+                value = trial.intermediate_values[max(row.reported)]
             if value is None or not math.isfinite(value):
                 raise ValueError(f"a complete trial needs a finite value, got {value}")
         if outcome == "failed":
@@ -309,3 +384,14 @@ class Studies:
             self._studies[row.dataset].tell(
                 row.number, value if outcome == "complete" else None, state=_STATES[outcome]
             )
+        row.over = True
+
+
+def _reopened(url: str, plans: Sequence[StudyPlan], known: dict[str, tuple[str, int]]) -> Studies:
+    """Return studies opened again, with the trials that Ray knew."""
+    studies = Studies(url, plans)
+    for ray_id, (dataset, number) in known.items():
+        (trial,) = (t for t in studies._studies[dataset].trials if t.number == number)
+        row = studies._rows[ray_id] = _Row.of(dataset, trial)
+        row.epoch = trial.last_step
+    return studies

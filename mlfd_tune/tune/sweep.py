@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlfd_tune.config import Loaded, SweepConfig
@@ -15,8 +15,9 @@ from mlfd_tune.tune.planning import searched_stages
 from mlfd_tune.tune.plans import StudyPlan
 from mlfd_tune.tune.run_log import RUN_STATUS
 from mlfd_tune.tune.scheduler import StudyScheduler
-from mlfd_tune.tune.searcher import StudySearcher
+from mlfd_tune.tune.searcher import Phase
 from mlfd_tune.tune.session import Experiment
+from mlfd_tune.tune.sources import PlannedSource, StudySource
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig, trial_id
 
@@ -65,9 +66,14 @@ class Sweep(Experiment):
 
     def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
         """Compute the shared stages, search, and confirm."""
+        counts = (sum(phases.values()) for phases in self.trial_counts().values())
+        engine.run(self._phases(engine, stages, resumed), sum(counts))
+
+    def _phases(self, engine: Engine, stages: list[Stage], resumed: bool) -> Iterator[Phase]:
         ranking = ranking_stages(self.loaded, self.context)
         if ranking:
-            engine.compute(ranking)
+            engine.queue.announce(ranking)
+            yield Phase(PlannedSource([]), stages=tuple(walk(ranking)))
         ranked = rank_levels_of_targets(self.loaded, self.context)
         for target, levels in ranked.items():
             shown = ", ".join(levels)
@@ -75,11 +81,11 @@ class Sweep(Experiment):
         studies = Studies(engine.folder.studies, self.study_plans(ranked))
         if resumed:
             self._take_over(engine, studies)
-        engine.compute(stages)
-        self._search(engine, studies)
+        engine.queue.announce(stages)
+        yield from self._search(engine, studies, stages)
         trials = confirmation_trials(self.loaded, studies)
         if trials:
-            engine.run("confirmation", trials, "confirm")
+            yield from engine.planned("confirmation", trials, "confirm")
 
     def _take_over(self, engine: Engine, studies: Studies) -> None:
         """Settle what a dead driver left, in the studies and in MLflow."""
@@ -96,7 +102,7 @@ class Sweep(Experiment):
         if left.again:
             engine.progress.say(f"resuming {len(left.again)} trials that were running")
 
-    def _search(self, engine: Engine, studies: Studies) -> None:
+    def _search(self, engine: Engine, studies: Studies, stages: list[Stage]) -> Iterator[Phase]:
         summary = studies.summary()
         left = {
             name: study.planned - study.complete - study.pruned - study.failed
@@ -109,7 +115,8 @@ class Sweep(Experiment):
         def start(request: TrialRequestConfig) -> None:
             engine.log.start_trial(request, "trial", engine.folder.id)
 
-        engine.search(StudySearcher(studies), StudyScheduler(studies), start)
+        source = StudySource(studies, engine.capacity.slots)
+        yield Phase(source, start, StudyScheduler(studies), ahead=tuple(stages))
         engine.progress.finish_phase()
         failed = [name for name, study in studies.summary().items() if not study.complete]
         if failed:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ class Server:
         self.process.wait()
 
 
+def _wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 def test_a_server_killed_midway_gets_every_line_once_when_it_is_back(
     tmp_path: Path, empty_database: Path, caplog: pytest.LogCaptureFixture
@@ -73,8 +81,8 @@ def test_a_server_killed_midway_gets_every_line_once_when_it_is_back(
             slowest = max(slowest, time.perf_counter() - begin)
             time.sleep(0.0005)
             if step == 1500:
-                assert tracker.pending() < 1500  # the sender is at work
-                server.kill()
+                _wait_until(lambda: tracker.pending() <= 1500)
+                server.kill()  # while the sender is at work
         assert slowest < 0.5
         assert "127.0.0.1" in (reachable(server.uri) or "")
         tracker.start_run("t2", "trial 2", parent="sweep")

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import ray
 from learning_curve import EPOCHS, Curve
 from ray import tune
-from ray.tune import FailureConfig, RunConfig, TuneConfig
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+from rich.console import Console
 
 from mlfd_tune.config.search import SearchSettings
+from mlfd_tune.core.store import Store
 from mlfd_tune.tune.plans import StudyPlan
-from mlfd_tune.tune.scheduler import StudyScheduler
-from mlfd_tune.tune.searcher import StudySearcher
+from mlfd_tune.tune.progress import Progress
+from mlfd_tune.tune.scheduler import StudyScheduler, WorkScheduler
+from mlfd_tune.tune.searcher import Candidate, Phase, WorkSearcher
+from mlfd_tune.tune.sources import StudySource
+from mlfd_tune.tune.stage_queue import StageQueue
 from mlfd_tune.tune.studies import Studies
 
 DATASETS = ("digits", "letters")
@@ -42,16 +49,33 @@ def run_sweep(
     studies: Studies,
     folder: Path,
     constants: dict[str, Any] | None = None,
-    cpus: int = 1,
+    slots: int = 2,
     retries: int = 0,
     **tune_config: Any,
 ) -> tune.ResultGrid:
+    phase = Phase(StudySource(studies, slots), scheduler=StudyScheduler(studies))
+    return run_phases([phase], folder, constants, slots, retries, **tune_config)
+
+
+def run_phases(
+    phases: Sequence[Phase],
+    folder: Path,
+    constants: dict[str, Any] | None = None,
+    slots: int = 2,
+    retries: int = 0,
+    **tune_config: Any,
+) -> tune.ResultGrid:
+    queue = StageQueue(Store(folder / "store"), print, Progress(Console(file=StringIO())))
+    work = WorkSearcher(iter(phases), queue, Candidate, slots, 0, folder)
     tuner = tune.Tuner(
-        tune.with_resources(Curve, {"cpu": cpus}),
+        tune.with_resources(
+            tune.with_parameters(Curve, constants=constants or {}), {"cpu": 2 / slots}
+        ),
         tune_config=TuneConfig(
-            search_alg=StudySearcher(studies, constants),
-            scheduler=StudyScheduler(studies),
+            search_alg=work,
+            scheduler=WorkScheduler(work, slots),
             num_samples=-1,
+            max_concurrent_trials=slots,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
             **tune_config,
@@ -60,6 +84,7 @@ def run_sweep(
             storage_path=str(folder),
             name=f"ray-{time.time_ns()}",
             verbose=0,
+            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             failure_config=FailureConfig(max_failures=retries),
         ),
     )

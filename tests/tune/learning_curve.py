@@ -13,9 +13,10 @@ EPOCHS = 9
 
 
 class Curve(Trainable):
-    """Learns towards an accuracy that falls with `alpha`. Config key `break` asks for trouble."""
+    """Learns towards an accuracy that falls with `alpha`. Constant `break` asks for trouble."""
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, Any], constants: dict[str, Any]) -> None:
+        self.constants = constants
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -25,7 +26,7 @@ class Curve(Trainable):
 
     def step(self) -> dict[str, Any]:
         self.epoch += 1
-        time.sleep(self.config.get("seconds_per_epoch", 0))
+        time.sleep(self.constants.get("seconds_per_epoch", 0))
         alpha = self.config["params"]["distillation.alpha"]
         result = {
             "epoch": self.epoch,
@@ -34,10 +35,11 @@ class Curve(Trainable):
             "done": self.epoch == EPOCHS,
             "pid": os.getpid(),
         }
-        at_epoch, trouble = self.config.get("break", {}).get(self.config["number"], (0, ""))
+        number = int(self.config["id"].rpartition("/")[2])
+        at_epoch, trouble = self.constants.get("break", {}).get(number, (0, ""))
         if self.epoch == at_epoch:
-            if trouble == "raise once" and not Path(self.config["marker"]).exists():
-                Path(self.config["marker"]).touch()
+            if trouble == "raise once" and not Path(self.constants["marker"]).exists():
+                Path(self.constants["marker"]).touch()
                 raise RuntimeError("the worker was preempted")
             if trouble == "raise":
                 raise RuntimeError("out of memory on this worker,\ntry a smaller batch")

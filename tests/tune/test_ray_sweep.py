@@ -16,13 +16,14 @@ import curve_sweep
 import optuna
 import pytest
 import ray
-from curve_sweep import DATASETS, plans, run_sweep
-from learning_curve import EPOCHS, Curve
+from curve_sweep import DATASETS, plans, run_phases, run_sweep
+from learning_curve import EPOCHS
 from optuna.trial import FrozenTrial, TrialState
-from ray import tune
 
-from mlfd_tune.tune.searcher import PlannedSearcher
+from mlfd_tune.tune.searcher import Phase
+from mlfd_tune.tune.sources import PlannedSource
 from mlfd_tune.tune.studies import Studies
+from mlfd_tune.tune.trial import TrialRequestConfig
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -61,8 +62,6 @@ def test_two_datasets_share_a_tuner_and_each_keeps_a_true_record(tmp_path: Path)
             assert list(trial.intermediate_values) == list(range(1, last + 1))
             assert (trial.state == TrialState.COMPLETE) == (last == EPOCHS)
             assert trial.value == pytest.approx(60 - 10 * trial.params["distillation.alpha"] + last)
-    actors = {result.metrics["pid"] for result in results if result.metrics}
-    assert len(actors) < len(results)
 
 
 def test_trouble_ends_a_trial_with_its_reason_and_the_sweep_goes_on(tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_trouble_ends_a_trial_with_its_reason_and_the_sweep_goes_on(tmp_path: Pa
 def test_one_seed_on_one_worker_draws_the_same_points(tmp_path: Path) -> None:
     def sweep(name: str) -> list[dict[str, Any]]:
         studies = Studies(tmp_path / f"{name}.db", plans(("digits",), trials=6, startup_trials=2))
-        run_sweep(studies, tmp_path / name, cpus=2)
+        run_sweep(studies, tmp_path / name, slots=1)
         return [t.params for t in trials_of(studies, "digits")]
 
     assert sweep("first") == sweep("second")
@@ -132,7 +131,7 @@ def test_a_killed_driver_loses_nothing_and_nothing_runs_twice(
     results = run_sweep(studies, tmp_path)
 
     assert reconciled.again
-    ran = Counter((r.config["dataset"], r.config["number"]) for r in results if r.config)
+    ran = Counter(r.config["id"] for r in results if r.config)
     assert set(ran.values()) == {1}
     for dataset in DATASETS:
         after = trials_of(studies, dataset)
@@ -143,7 +142,7 @@ def test_a_killed_driver_loses_nothing_and_nothing_runs_twice(
             assert old.intermediate_values.items() <= new.intermediate_values.items()
             if old.state.is_finished():
                 assert old == new
-                assert (dataset, old.number) not in ran
+                assert f"trial/{dataset}/{old.number}" not in ran
             assert new.value == new.intermediate_values[new.last_step or 0]
 
 
@@ -163,18 +162,12 @@ def wait_for_work_in_progress(studies: Studies, driver: subprocess.Popen[bytes])
 
 def test_planned_trials_run_once_each_in_order(tmp_path: Path) -> None:
     alphas = [0.5, 1.0, 1.5]
-    configs = [
-        {"number": i, "params": {"distillation.alpha": alpha}} for i, alpha in enumerate(alphas)
+    requests = [
+        TrialRequestConfig(f"arm/{i}", "digits", {"distillation.alpha": alpha})
+        for i, alpha in enumerate(alphas)
     ]
-    tuner = tune.Tuner(
-        Curve,
-        tune_config=tune.TuneConfig(
-            search_alg=PlannedSearcher(configs), num_samples=-1, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(storage_path=str(tmp_path), name="planned", verbose=0),
-    )
 
-    results = tuner.fit()
+    results = run_phases([Phase(PlannedSource(requests))], tmp_path, slots=1)
 
-    assert [r.config["number"] for r in results if r.config] == [0, 1, 2]
+    assert [r.config["id"] for r in results if r.config] == ["arm/0", "arm/1", "arm/2"]
     assert [r.metrics["val/acc1"] for r in results if r.metrics] == [64.0, 59.0, 54.0]

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mlfd_tune.core.data.decode import to_square
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
 from mlfd_tune.core.data.splits import prepare_splits
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.held_rows import mapped
 
 if TYPE_CHECKING:
     from mlfd_tune.core.data.spec import DatasetSpec
@@ -128,12 +130,19 @@ class PackedDataset:
         """Return the (N, 3, S, S) uint8 images, mapped from disk, read-only."""
         return cast(
             "np.memmap[tuple[int, ...], np.dtype[np.uint8]]",
-            np.load(self.path / f"{split}_images.npy", mmap_mode="r"),
+            np.load(self._images_file(split), mmap_mode="r"),
         )
+
+    def image_tensor(self, split: str) -> Tensor:
+        """Return the (N, 3, S, S) uint8 images as a tensor on the same pages, to be read only."""
+        return mapped(self._images_file(split))
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """Return the (N,) int64 labels."""
         return cast("NDArray[np.int64]", np.load(self.path / f"{split}_labels.npy"))
+
+    def _images_file(self, split: str) -> Path:
+        return self.path / f"{split}_images.npy"
 
 
 def _write_images(split: RawSplit, image_size: int, path: Path) -> Iterator[int]:

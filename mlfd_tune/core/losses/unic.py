@@ -39,4 +39,4 @@ def unic_feature_loss(student: Tensor, target: Tensor) -> Tensor:
         target = target.detach().to(dtype=student.dtype)
         distance = F.smooth_l1_loss(student, target, reduction="none", beta=1.0).mean(dim=-1)
         per_token = 0.5 * (1 - cosine_similarity(student, target, dim=-1)) + 0.5 * distance
-        return per_token.view(len(student), -1).mean(dim=1)
+        return per_token.reshape(len(student), -1).mean(dim=1)

@@ -29,7 +29,7 @@ class Unic(Method):
         settings, chosen = pipeline.settings, pipeline.settings.unic
         teachers = tuple(sorted(chosen.teachers or settings.datasets))
         features = {
-            (teacher, level): pipeline.features(teacher, target, level)
+            (teacher, level): pipeline.features(teacher, target, level, "float16")
             for teacher in teachers
             for level in self.teacher_levels(settings)
         }

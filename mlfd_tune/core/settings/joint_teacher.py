@@ -9,6 +9,7 @@ from pydantic import Field
 from mlfd_tune.core.models import Alignment, FusionSize, NormKind
 from mlfd_tune.core.settings.names import Adaptor, Levels
 from mlfd_tune.core.spec import Spec
+from mlfd_tune.core.stages.feature_formats import FeaturesDtype
 from mlfd_tune.core.training import SamplingPolicy, TrainSpec
 
 __all__ = ["JointTeacherSettings"]
@@ -60,5 +61,11 @@ class JointTeacherSettings(Spec):
     )
     sampling_temperature: float = Field(
         2.0, ge=1, description="Of `sampling: temperature`; 1 is proportional."
+    )
+    features_dtype: FeaturesDtype = Field(
+        "float16",
+        description="How the teachers' features are kept: `float16`; `bfloat16`, of the same size, "
+        "for features beyond 65504; `int8`, half the size, off by at most 1/510 of a channel's "
+        "range.",
     )
     train: TrainSpec = Field(TrainSpec(), description="How the joint teacher is trained.")

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mlfd_tune.core.caching import Caching
 from mlfd_tune.core.data import PackedDataset
 from mlfd_tune.core.losses import (
     FEATURE_LOSSES,
@@ -22,14 +23,22 @@ from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
 from mlfd_tune.core.stages.student import StudentStage, StudentTask
-from mlfd_tune.core.stages.target_files import TargetsView
+from mlfd_tune.core.stages.target_files import TargetsView, targets_bytes
+from mlfd_tune.core.stages.target_sources import (
+    TargetsInMemory,
+    TargetsOnTheFly,
+    TargetSource,
+)
 from mlfd_tune.core.stages.targets import TargetsStage
 from mlfd_tune.core.stages.teacher_targets import TeacherTargetsStage
 from mlfd_tune.core.stages.trial_stage import StudentSpec
 from mlfd_tune.core.store import Artifact, Stage
+from mlfd_tune.core.store.stage import read_below
 from mlfd_tune.core.training import TrainSpec
 
 __all__ = ["DistillationSpec", "DistilledSpec", "DistilledStudentStage"]
+
+_TARGETS = "targets"
 
 
 class DistillationSpec(Spec):
@@ -81,7 +90,7 @@ class DistillationTask(StudentTask):
         student: Backbone,
         adaptors: StudentAdaptors,
         data: PackedDataset,
-        targets: TargetsView,
+        targets: TargetSource,
         distillation: DistillationSpec,
         train: TrainSpec,
     ) -> None:
@@ -124,6 +133,9 @@ class DistillationTask(StudentTask):
 class DistilledStudentStage(StudentStage):
     """Trains a student on the targets of a joint teacher, or of one network.
 
+    Targets that are not stored are computed when its training starts, if they fit into memory, and
+    else for every batch (`target_sources`).
+
     Args:
         data: The packed dataset.
         spec: The student's identity.
@@ -132,6 +144,7 @@ class DistilledStudentStage(StudentStage):
 
     version = 2  # of plain transformers, levels by depth
     spec: DistilledSpec
+    caching: Caching = Caching()
 
     def __init__(
         self,
@@ -144,7 +157,7 @@ class DistilledStudentStage(StudentStage):
 
     def lessons(self) -> dict[str, Stage]:
         """Return the targets."""
-        return {"targets": self.targets}
+        return {_TARGETS: self.targets}
 
     def task(  # noqa: D102
         self,
@@ -156,8 +169,7 @@ class DistilledStudentStage(StudentStage):
         spec, chosen = self.spec, self.spec.distillation
         levels, device = tuple(chosen.beta), next(student.parameters()).device
         with fixed_threads(spec.train.threads):  # fitting the norm sums over the targets
-            path = lessons["targets"].path
-            targets = TargetsView(path, chosen.target_norm, levels, device)
+            targets = self._open_targets(lessons, levels, device)
         with streams.as_global("init/adaptors"):
             adaptors = StudentAdaptors(
                 {level: student.level_shapes[level] for level in levels},
@@ -169,3 +181,15 @@ class DistilledStudentStage(StudentStage):
                 compares=FEATURE_LOSSES[chosen.feature_loss].compares,
             ).to(device)
         return DistillationTask(student, adaptors, data, targets, chosen, spec.train)
+
+    def _open_targets(
+        self, lessons: Mapping[str, Artifact], levels: tuple[str, ...], device: torch.device
+    ) -> TargetSource:
+        norm = self.spec.distillation.target_norm
+        if self.targets.stored:
+            return TargetsView(lessons[_TARGETS].path, norm, levels, device)
+        maker = self.targets.maker(read_below(lessons, _TARGETS), device)
+        shapes = {level: self.targets.out_shapes[level] for level in levels}
+        if self.caching.fits_memory(targets_bytes(shapes, self.data.num_classes, len(maker))):
+            return TargetsInMemory(maker, norm, levels, device)
+        return TargetsOnTheFly(maker, norm, levels, device)

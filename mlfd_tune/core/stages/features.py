@@ -5,56 +5,79 @@ Extracted once because the teachers are frozen (paper, section 3 after Algorithm
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
-from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
 import torch
 
 from mlfd_tune.core.data import PackedDataset
+from mlfd_tune.core.layout import image_layout
 from mlfd_tune.core.models import level_shapes
-from mlfd_tune.core.numeric import fixed_threads
+from mlfd_tune.core.numeric import Precision, autocast, fixed_threads
 from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
+from mlfd_tune.core.stages.feature_formats import (
+    HALF_MAX,
+    FeaturesDtype,
+    features_bytes,
+    to_half,
+)
+from mlfd_tune.core.stages.feature_writer import FeatureWriter
 from mlfd_tune.core.stages.images import EVALUATION_BATCH, ImageBatches
-from mlfd_tune.core.stages.model_files import NPY_HEADER, load_description
+from mlfd_tune.core.stages.model_files import load_description
 from mlfd_tune.core.stages.teacher import Teacher, load_backbone
 from mlfd_tune.core.store import Stage, StageContext, StageResult
 
-__all__ = ["FEATURE_SPLITS", "FeaturesSpec", "FeaturesStage", "to_half"]
+__all__ = ["FEATURE_SPLITS", "HALF_MAX", "FeaturesSpec", "FeaturesStage", "to_half"]
 
 FEATURE_SPLITS = ("train", "val")
-HALF_MAX = 65504.0
 
 
 class FeaturesSpec(Spec):
-    """Identity of extracted features, beside the teacher and the dataset."""
+    """Identity of extracted features, beside the teacher and the dataset.
+
+    Attributes:
+        level: The teacher's level.
+        dtype: How they are kept (`feature_formats`).
+        precision: What the teacher computes in.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"precision"})
 
     level: str
-    dtype: str = "float16"
+    dtype: FeaturesDtype = "float16"
+    precision: Precision = "fp32"
 
 
 class FeaturesStage(Stage):
     """Runs one teacher over one dataset and keeps its features at one level.
 
-    Writes ``train.npy`` and ``val.npy``, float16 of shape (N, C) or (N, C, H, W). The test split
-    is never read here.
+    Writes the training and the validation split, shape (N, C) or (N, C, H, W), in the format of
+    `feature_formats`; ``train.npy`` and ``val.npy`` as float16. The test split is never read here.
 
     Args:
         teacher: The frozen teacher. Images are normalised as it was trained.
         data: The dataset to look at; not only the teacher's own.
         level: Such as ``embedding`` or ``stride32``.
+        dtype: How the features are kept.
+        precision: What the teacher computes in.
     """
 
     name = "features"
     version = 2  # of plain transformers, levels by depth
     spec: FeaturesSpec
 
-    def __init__(self, teacher: Teacher, data: DatasetStage, level: str) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        data: DatasetStage,
+        level: str,
+        dtype: FeaturesDtype = "float16",
+        precision: Precision = "fp32",
+    ) -> None:
         self.teacher = teacher
         self.data = data
-        self.spec = FeaturesSpec(level=level)
+        self.spec = FeaturesSpec(level=level, dtype=dtype, precision=precision)
 
     @cached_property
     def inputs(self) -> dict[str, Stage]:  # noqa: D102
@@ -62,7 +85,8 @@ class FeaturesStage(Stage):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return f"features {self.teacher.dataset} -> {self.data.dataset} ({self.spec.level})"
+        kept = "" if self.spec.dtype == "float16" else f", {self.spec.dtype}"
+        return f"features {self.teacher.dataset} -> {self.data.dataset} ({self.spec.level}{kept})"
 
     @property
     def dataset(self) -> str:  # noqa: D102
@@ -75,14 +99,15 @@ class FeaturesStage(Stage):
         return level_shapes(teacher.arch, self.data.spec.image_size)[self.spec.level]
 
     def estimate_bytes(self) -> int:
-        """Two bytes a value for every training and validation image."""
-        images = sum(self.data.counts[split] for split in FEATURE_SPLITS)
-        return 2 * math.prod(self.shape) * images + len(FEATURE_SPLITS) * NPY_HEADER
+        """The values of every training and validation image, and the scales of 8-bit ones."""
+        counts = (self.data.counts[split] for split in FEATURE_SPLITS)
+        return sum(features_bytes(self.spec.dtype, self.shape, count) for count in counts)
 
     def run(self, context: StageContext) -> StageResult:
         """Run the teacher over clean images in large batches."""
-        device = torch.device(context.device)
+        device, spec = torch.device(context.device), self.spec
         model = load_backbone(context.inputs["teacher"].path, device)
+        model = model.to(memory_format=image_layout(device))
         about = load_description(context.inputs["teacher"].path)
         packed = PackedDataset(context.inputs["dataset"].path)
         total = sum(packed.size(split) for split in FEATURE_SPLITS)
@@ -91,24 +116,17 @@ class FeaturesStage(Stage):
             batches = ImageBatches(
                 packed, split, device, mean=tuple(about["mean"]), std=tuple(about["std"])
             )
-            array = self._new_array(context.out / f"{split}.npy", len(batches))
-            first = 0
-            with torch.inference_mode(), fixed_threads(self.teacher.threads):
+            shape = (len(batches), *self.shape)
+            with (
+                FeatureWriter(context.out, context.work, split, spec.dtype, shape) as writer,
+                torch.inference_mode(),
+                fixed_threads(self.teacher.threads),
+                autocast(device, spec.precision),
+            ):
                 for images, _ in batches.clean(EVALUATION_BATCH):
-                    _, features = model(images, levels=(self.spec.level,))
-                    values = to_half(features[self.spec.level])
-                    array[first : first + len(values)] = values
-                    first += len(values)
-                    context.progress((done + first) / total, f"{done + first}/{total} images")
-            array.flush()
-            done += first
+                    _, features = model(images, levels=(spec.level,))
+                    writer.write(features[spec.level])
+                    seen = done + writer.written
+                    context.progress(seen / total, f"{seen}/{total} images")
+            done += len(batches)
         return StageResult({"images": float(total)})
-
-    def _new_array(self, path: Path, count: int) -> np.memmap:
-        shape = (count, *self.shape)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=self.spec.dtype, shape=shape)
-
-
-def to_half(values: torch.Tensor) -> np.ndarray:
-    """Return values as float16 on the CPU; what is too large for it is held at its maximum."""
-    return values.float().clamp(-HALF_MAX, HALF_MAX).half().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Fusing cached features: what decides a joint teacher, its samples and its loss."""
+"""Fusing features: what decides a joint teacher, its samples and its loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlfd_tune.core.losses import LossTerms, cross_entropy_terms
 from mlfd_tune.core.metrics import AccuracyMeter
 from mlfd_tune.core.models import Alignment, FusionSize, JointTeacher, NormKind
 from mlfd_tune.core.spec import Spec
-from mlfd_tune.core.stages.feature_files import CachedFeatures
+from mlfd_tune.core.stages.feature_sources import FeatureSource
 from mlfd_tune.core.training import (
     SamplingPolicy,
     Task,
@@ -69,8 +69,8 @@ class FusionTask(Task):
     def __init__(
         self,
         model: JointTeacher,
-        training: Mapping[str, CachedFeatures],
-        validation: Mapping[str, CachedFeatures],
+        training: Mapping[str, FeatureSource],
+        validation: Mapping[str, FeatureSource],
         spec: JointTeacherSpec,
     ) -> None:
         self.model: JointTeacher = model

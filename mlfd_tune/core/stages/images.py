@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlfd_tune.core.data import AugmentSpec, PackedDataset, augment, normalise, to_float
+from mlfd_tune.core.held_rows import HeldRows, without_waiting
+from mlfd_tune.core.layout import image_layout
 from mlfd_tune.core.metrics import AccuracyMeter
 from mlfd_tune.core.models import Backbone
 
@@ -37,12 +39,15 @@ class ImageBatches:
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
     ) -> None:
-        self.images = packed.images(split)
+        self.images = HeldRows(packed.image_tensor(split), device)
         self.labels = torch.from_numpy(np.asarray(packed.labels(split))).long()
         self.device = device
         self.classes = packed.classes
         self.mean = mean or packed.mean
         self.std = std or packed.std
+        # As tensors, for numbers would be sent to a GPU anew with every batch.
+        self._shift = torch.tensor(self.mean, dtype=torch.float32, device=device)
+        self._scale = torch.tensor(self.std, dtype=torch.float32, device=device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,24 +56,24 @@ class ImageBatches:
         self, indices: Tensor, spec: AugmentSpec, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return augmented images (N, 3, H, W) and labels (N,) of the samples `indices`."""
-        raw = self._raw(indices)
+        raw = self.images.take(indices)
         if raw.is_cuda:
             # One draw from the CPU stream seeds the device's own, so that order is kept.
             seed = int(torch.randint(2**62, (1,), generator=generator))
             generator = torch.Generator(device=raw.device).manual_seed(seed)
-        images = normalise(augment(raw, spec, generator), self.mean, self.std)
-        return images, self.labels[indices].to(self.device)
+        images = self._normalised(augment(raw, spec, generator))
+        return images, without_waiting(self.labels[indices], self.device)
 
     def clean(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield unaugmented batches (images (N, 3, H, W), labels (N,)) in order."""
         for first in range(0, len(self), size):
-            indices = torch.arange(first, min(first + size, len(self)))
-            images = normalise(to_float(self._raw(indices)), self.mean, self.std)
-            yield images, self.labels[indices].to(self.device)
+            end = min(first + size, len(self))
+            images = self._normalised(to_float(self.images.between(first, end)))
+            yield images, without_waiting(self.labels[first:end], self.device)
 
-    def _raw(self, indices: Tensor) -> Tensor:
-        batch = np.ascontiguousarray(self.images[indices.numpy()])
-        return torch.from_numpy(batch).to(self.device)
+    def _normalised(self, images: Tensor) -> Tensor:
+        normalised = normalise(images, self._shift, self._scale)
+        return normalised.contiguous(memory_format=image_layout(self.device))
 
 
 @torch.inference_mode()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mlfd_tune.core.caching import Caching
 from mlfd_tune.core.models import JointTeacher, fusion_depth, joint_out_shapes
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.stages.dataset import DatasetStage
-from mlfd_tune.core.stages.feature_files import CachedFeatures, features_name
+from mlfd_tune.core.stages.feature_files import features_name
+from mlfd_tune.core.stages.feature_sources import FeatureSource, NetworkLoader, open_features
 from mlfd_tune.core.stages.features import FeaturesStage
 from mlfd_tune.core.stages.fusion import FusionTask, JointTeacherSpec
 from mlfd_tune.core.stages.model_files import (
@@ -23,6 +25,7 @@ from mlfd_tune.core.stages.model_files import (
     without_draws,
     without_memory,
 )
+from mlfd_tune.core.stages.teacher import load_backbone
 from mlfd_tune.core.stages.training_stage import TrainingStage
 from mlfd_tune.core.store import Artifact, Stage
 from mlfd_tune.core.training import Trainer
@@ -31,9 +34,11 @@ __all__ = ["JointTeacherStage", "load_joint_teacher"]
 
 
 class JointTeacherStage(TrainingStage):
-    """Trains a joint teacher on cached features.
+    """Trains a joint teacher on the features of frozen teachers.
 
-    The order of teachers and datasets does not matter: both are taken by name.
+    The order of teachers and datasets does not matter: both are taken by name. Features that are
+    not stored are computed when its training starts, if they fit into memory, and else for every
+    batch (`feature_sources`).
 
     Args:
         teachers: The datasets of the frozen teachers that are fused.
@@ -44,6 +49,7 @@ class JointTeacherStage(TrainingStage):
 
     name = "joint_teacher"
     spec: JointTeacherSpec
+    caching: Caching = Caching()
 
     def __init__(
         self,
@@ -117,18 +123,43 @@ class JointTeacherStage(TrainingStage):
         streams = RandomStreams(spec.seed, "joint_teacher", "+".join(spec.datasets))
         with streams.as_global("init"):
             model = JointTeacher(**self._description()).to(device)
-        cached = {
+        needed = sum(stage.estimate_bytes() for stage in self._computed_features())
+        in_memory = self.caching.fits_memory(needed)
+        load = cache(partial(load_backbone, device=device))  # each teacher once, for all datasets
+        features = {
             split: {
-                name: CachedFeatures(inputs, self.teachers, name, split) for name in spec.datasets
+                name: self.source(inputs, name, split, device, load, in_memory=in_memory)
+                for name in spec.datasets
             }
             for split in ("train", "val")
         }
-        task = FusionTask(model, cached["train"], cached["val"], spec)
+        task = FusionTask(model, features["train"], features["val"], spec)
         return Trainer(task, spec.train, streams, device)
+
+    def source(
+        self,
+        inputs: Mapping[str, Artifact],
+        dataset: str,
+        split: str,
+        device: torch.device,
+        load: NetworkLoader,
+        *,
+        in_memory: bool = False,
+    ) -> FeatureSource:
+        """Return the teachers' features of one dataset, as `open_features` does."""
+        stages = {teacher: self.features[teacher, dataset] for teacher in self.teachers}
+        return open_features(inputs, stages, split, device, load, in_memory=in_memory)
 
     def save(self, trainer: Trainer, out: Path) -> None:  # noqa: D102
         assert isinstance(trainer.task, FusionTask)
         save_model(trainer.task.model, self._description(), out)
+
+    def _computed_features(self) -> list[FeaturesStage]:
+        """Return the features that are not stored."""
+        stages = [
+            self.features[teacher, name] for name in self.spec.datasets for teacher in self.teachers
+        ]
+        return [stage for stage in stages if not stage.stored]
 
     def _description(self) -> dict[str, Any]:
         """Return what makes the network, for `JointTeacher` and for the file beside the weights."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlfd_tune.core.data import PackedDataset, normalise, to_float
+from mlfd_tune.core.layout import image_layout
 from mlfd_tune.core.models import level_shapes
 from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.spec import Spec
@@ -101,7 +102,8 @@ class PooledFeaturesStage(Stage):
     def run(self, context: StageContext) -> StageResult:
         """Run the teacher over the chosen clean images in large batches."""
         device = torch.device(context.device)
-        model = load_backbone(context.inputs["teacher"].path, device)
+        layout = image_layout(device)
+        model = load_backbone(context.inputs["teacher"].path, device).to(memory_format=layout)
         about = load_description(context.inputs["teacher"].path)
         packed = PackedDataset(context.inputs["dataset"].path)
         chosen = {
@@ -116,13 +118,13 @@ class PooledFeaturesStage(Stage):
             with torch.inference_mode(), fixed_threads(self.teacher.threads):
                 for raw in _batches(packed, split, indices):
                     images = normalise(to_float(raw.to(device)), about["mean"], about["std"])
-                    _, features = model(images, levels=self.spec.levels)
+                    _, features = model(images.to(memory_format=layout), levels=self.spec.levels)
                     for level, values in features.items():
-                        parts[level].append(_pooled(values).cpu())
+                        parts[level].append(_pooled(values))
                     done += len(images)
                     context.progress(done / total, f"{done}/{total} images")
             for level, vectors in parts.items():
-                values = torch.cat(vectors).numpy().astype(self.spec.dtype)
+                values = torch.cat(vectors).cpu().numpy().astype(self.spec.dtype)
                 np.save(context.out / f"{split}_{level}.npy", values)
         return StageResult({"images": float(total)})
 

@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlfd_tune.core.held_rows import HeldRows, fits, mapped
 from mlfd_tune.core.metrics import topk_accuracy
-from mlfd_tune.core.stages.features import to_half
+from mlfd_tune.core.stages.feature_formats import to_half
 from mlfd_tune.core.stages.model_files import NPY_HEADER
 from mlfd_tune.core.target_norm import TargetNorm
 
 __all__ = ["TargetsView", "TargetsWriter", "targets_bytes"]
 
 _LOGITS = "logits.npy"
+_BLOCK = 1024  # images normalised at a time
 
 
 def targets_bytes(shapes: Mapping[str, tuple[int, ...]], classes: int, images: int) -> int:
@@ -68,7 +70,7 @@ class TargetsWriter:
 
 
 class TargetsView:
-    """A dataset's distillation targets, read from memory maps and normalised.
+    """A dataset's distillation targets, normalised.
 
     Args:
         path: Folder of a `targets` artifact.
@@ -80,23 +82,41 @@ class TargetsView:
     def __init__(
         self, path: Path, norm: str, levels: tuple[str, ...], device: torch.device
     ) -> None:
-        self.device = device
-        self.logits = torch.from_numpy(np.load(path / _LOGITS))
-        self.arrays = {level: np.load(_file(path, level), mmap_mode="r") for level in levels}
-        self.norms = {level: TargetNorm.fit(norm, array) for level, array in self.arrays.items()}
+        self._logits = HeldRows(torch.from_numpy(np.load(path / _LOGITS)), device)
+        self._levels = {
+            level: _NormalisedRows(mapped(_file(path, level)), norm, device) for level in levels
+        }
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of one image's target at every level."""
-        return {level: tuple(array.shape[1:]) for level, array in self.arrays.items()}
+        return {level: rows.shape[1:] for level, rows in self._levels.items()}
 
     def gather(self, indices: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (N, K) and the normalised targets by level of the samples `indices`."""
-        features = {}
-        for level, array in self.arrays.items():
-            batch = np.ascontiguousarray(array[indices.numpy()])
-            values = torch.from_numpy(batch).to(self.device).float()
-            features[level] = self.norms[level](values)
-        return self.logits[indices].to(self.device), features
+        features = {level: rows.take(indices) for level, rows in self._levels.items()}
+        return self._logits.take(indices), features
+
+
+class _NormalisedRows:
+    """The targets of one level as float32: normalised once if they fit then, else by the batch."""
+
+    def __init__(self, values: Tensor, norm: str, device: torch.device) -> None:
+        self.shape = tuple(values.shape)
+        self._norm: TargetNorm | None = TargetNorm.fit(norm, values).to(device)
+        if self._norm.elementwise and fits(4 * values.numel(), device):
+            values, self._norm = _all_normalised(values, self._norm, device), None
+        self._rows = HeldRows(values, device)
+
+    def take(self, indices: Tensor) -> Tensor:
+        rows = self._rows.take(indices)
+        return rows if self._norm is None else self._norm(rows)
+
+
+def _all_normalised(values: Tensor, norm: TargetNorm, device: torch.device) -> Tensor:
+    done = torch.empty(values.shape, dtype=torch.float32, device=device)
+    for first in range(0, len(values), _BLOCK):
+        done[first : first + _BLOCK] = norm(values[first : first + _BLOCK].to(device))
+    return done
 
 
 def _file(folder: Path, level: str) -> Path:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from mlfd_tune.core.data import PackedDataset
 from mlfd_tune.core.models import level_shapes
 from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.spec import Spec
+from mlfd_tune.core.stages.feature_sources import clean_images, without_autocast
 from mlfd_tune.core.stages.images import ImageBatches
 from mlfd_tune.core.stages.model_files import load_description
 from mlfd_tune.core.stages.target_files import TargetsWriter, targets_bytes
 from mlfd_tune.core.stages.teacher import Teacher, load_backbone
-from mlfd_tune.core.store import Stage, StageContext, StageResult
+from mlfd_tune.core.store import Artifact, Stage, StageContext, StageResult
 
-__all__ = ["TeacherTargetsSpec", "TeacherTargetsStage"]
+__all__ = ["TeacherTargets", "TeacherTargetsSpec", "TeacherTargetsStage"]
 
 
 class TeacherTargetsSpec(Spec):
@@ -67,21 +70,69 @@ class TeacherTargetsStage(Stage):
         data = self.teacher.data
         return targets_bytes(self.out_shapes, data.num_classes, data.counts["train"])
 
+    def maker(self, inputs: Mapping[str, Artifact], device: torch.device) -> TeacherTargets:
+        """Return what makes the targets, with the artifacts that this stage reads."""
+        return TeacherTargets(self.teacher.threads, self.out_shapes, inputs, device)
+
     def run(self, context: StageContext) -> StageResult:
         """Run the teacher in large batches and keep logits and features."""
-        device, teacher = torch.device(context.device), context.inputs["teacher"]
-        model, about = load_backbone(teacher.path, device), load_description(teacher.path)
-        packed = PackedDataset(context.inputs["dataset"].path)
-        batches = ImageBatches(
-            packed, "train", device, mean=tuple(about["mean"]), std=tuple(about["std"])
-        )
-        writer = TargetsWriter(context.out, len(batches), self.out_shapes, self.spec.dtype)
-        with torch.inference_mode(), fixed_threads(self.teacher.threads):
-            for images, _ in batches.clean():
-                writer.write(*model(images, levels=self.spec.levels))
-                done = writer.written
-                context.progress(done / len(batches), f"{done}/{len(batches)} images")
-        metrics = writer.close(batches.labels)
+        maker = self.maker(context.inputs, torch.device(context.device))
+        writer = TargetsWriter(context.out, len(maker), self.out_shapes, self.spec.dtype)
+        for logits, features in maker.batches():
+            writer.write(logits, features)
+            done = writer.written
+            context.progress(done / len(maker), f"{done}/{len(maker)} images")
+        with fixed_threads(self.teacher.threads):
+            metrics = writer.close(maker.labels)
         for name in ("val/acc1", "val/acc5"):
-            metrics[name] = teacher.manifest.metrics[name]
+            metrics[name] = context.inputs["teacher"].manifest.metrics[name]
         return StageResult(metrics)
+
+
+class TeacherTargets:
+    """A teacher run over the clean training images of its own dataset.
+
+    Args:
+        threads: Intra-op threads on CPU.
+        out_shapes: Shape of one image's target at every level.
+        inputs: The artifacts that `TeacherTargetsStage` reads.
+        device: Where it runs.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        out_shapes: Mapping[str, tuple[int, ...]],
+        inputs: Mapping[str, Artifact],
+        device: torch.device,
+    ) -> None:
+        path = inputs["teacher"].path
+        about = load_description(path)
+        mean, std = tuple(about["mean"]), tuple(about["std"])
+        self.out_shapes = out_shapes
+        self._model = load_backbone(path, device)
+        self._packed = PackedDataset(inputs["dataset"].path)
+        self._images = ImageBatches(self._packed, "train", device, mean=mean, std=std)
+        self.labels = self._images.labels
+        self._device = device
+        self._threads = threads
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Yield logits (N, K) and the features of every level, in order."""
+        for images, _ in self._images.clean():
+            yield self._said(images)
+
+    def gather(self, indices: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits (N, K) and the features of every level of the samples `indices`."""
+        images = self._images
+        return self._said(
+            clean_images(self._packed, "train", indices, self._device, images.mean, images.std)
+        )
+
+    def _said(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.no_grad(), fixed_threads(self._threads), without_autocast(self._device):
+            logits, features = self._model(images, levels=tuple(self.out_shapes))
+            return logits, features

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import field_validator
 from torch import Tensor, nn
@@ -32,6 +30,7 @@ from mlfd_tune.core.models.levels import EMBEDDING
 from mlfd_tune.core.models.timm_models import classifiers
 from mlfd_tune.core.seeding import RandomStreams
 from mlfd_tune.core.spec import Spec
+from mlfd_tune.core.stages.feature_sources import Rows
 from mlfd_tune.core.stages.student import StudentTask
 from mlfd_tune.core.training import TrainSpec, whole_batches
 
@@ -83,43 +82,30 @@ class UnicSpec(Spec):
 
 
 class TeacherFeatures:
-    """What every teacher sees in the clean training images, read from memory maps.
+    """What every teacher sees in the clean training images.
 
     Args:
-        paths: The folder of a `features` artifact for each teacher and token type.
-        device: Where batches go.
+        rows: By teacher and token type, its features at the level the token type is taken from.
     """
 
-    def __init__(self, paths: Mapping[str, Mapping[TokenType, Path]], device: torch.device) -> None:
-        self.device = device
-        self.arrays = {
-            teacher: {
-                token_type: np.load(path / "train.npy", mmap_mode="r")
-                for token_type, path in of_teacher.items()
-            }
-            for teacher, of_teacher in paths.items()
-        }
+    def __init__(self, rows: Mapping[str, Mapping[TokenType, Rows]]) -> None:
+        self.rows = rows
 
     def shapes(self) -> dict[str, dict[TokenType, tuple[int, ...]]]:
         """Return the shape of one image's features: ``(D,)``, or ``(D, H, W)`` of a map."""
         return {
-            teacher: {token_type: array.shape[1:] for token_type, array in arrays.items()}
-            for teacher, arrays in self.arrays.items()
+            teacher: {token_type: each.shape for token_type, each in rows.items()}
+            for teacher, rows in self.rows.items()
         }
 
     def gather(self, indices: Tensor) -> dict[str, dict[TokenType, Tensor]]:
         """Return the features ``(N, D)``, or ``(N, L, D)`` of a map, of the samples `indices`."""
         return {
             teacher: {
-                token_type: self._tokens(array, indices) for token_type, array in arrays.items()
+                token_type: _tokens(each.gather(indices)) for token_type, each in rows.items()
             }
-            for teacher, arrays in self.arrays.items()
+            for teacher, rows in self.rows.items()
         }
-
-    def _tokens(self, array: np.ndarray, indices: Tensor) -> Tensor:
-        batch = np.ascontiguousarray(array[indices.numpy()])
-        values = torch.from_numpy(batch).to(self.device).float()
-        return values.flatten(2).transpose(1, 2) if values.ndim == 4 else values
 
 
 class UnicTask(StudentTask):
@@ -143,7 +129,8 @@ class UnicTask(StudentTask):
             (teacher, token_type): FeatureStandardiser(shapes[teacher][token_type][0])
             for teacher, token_type in ladder.predicts
         }
-        statistics = nn.ModuleList(self.standardisers.values()).to(features.device)
+        device = next(student.parameters()).device
+        statistics = nn.ModuleList(self.standardisers.values()).to(device)
         super().__init__(student, data, train, {"ladder": ladder, "statistics": statistics})
         self.ladder = ladder
         self.features = features
@@ -208,3 +195,7 @@ def features_apart_from_labels(student: Backbone) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _tokens(values: Tensor) -> Tensor:
+    return values.flatten(2).transpose(1, 2) if values.ndim == 4 else values

@@ -14,7 +14,7 @@ from mlfd_tune.core.spec import Spec, content_hash
 if TYPE_CHECKING:
     from mlfd_tune.core.store.artifact import Artifact
 
-__all__ = ["Progress", "Stage", "StageContext", "StageResult", "walk"]
+__all__ = ["Progress", "Stage", "StageContext", "StageResult", "read_below", "walk"]
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done in [0, 1] and a short text such as ``val/acc1 81.3``."""
@@ -31,7 +31,7 @@ class StageContext:
     Attributes:
         out: Empty folder; what is written there becomes the artifact.
         work: Folder that survives a dead owner; checkpoints live here.
-        inputs: The input artifacts, by the names of `Stage.inputs`.
+        inputs: The artifacts that the stage reads, by the names of `Stage.reads`.
         device: Torch device to compute on. Never part of a stage's identity.
         progress: Called as the work goes on.
     """
@@ -58,11 +58,14 @@ class Stage(ABC):
         name: The stage's name in the vocabulary, such as ``teacher``.
         version: Raised whenever the code of the stage changes its result.
         spec: All that changes the result, and nothing else (no paths, devices, worker counts).
+        stored: Whether the store is to hold its artifact for those who read it. Where it is not,
+            they read what it is made of (`reads`) and make it anew. Part of no identity.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     spec: Spec
+    stored: bool = True
 
     @property
     def stage_name(self) -> str:
@@ -71,8 +74,23 @@ class Stage(ABC):
 
     @cached_property
     def inputs(self) -> dict[str, Stage]:
-        """The stages whose artifacts this one reads, by the name it reads them under."""
+        """The stages that this one is made of, by name: part of its identity and its lineage."""
         return {}
+
+    @property
+    def reads(self) -> dict[str, Stage]:
+        """The stages whose artifacts must be there before `run`, by the name it reads them under.
+
+        These are the inputs, but for those that are not stored: in place of an input ``targets``
+        there is what it reads itself, as ``targets/joint_teacher`` and so on.
+        """
+        found: dict[str, Stage] = {}
+        for name, below in self.inputs.items():
+            if below.stored:
+                found[name] = below
+            else:
+                found |= {f"{name}/{inner}": stage for inner, stage in below.reads.items()}
+        return found
 
     @cached_property
     def key(self) -> str:
@@ -106,16 +124,28 @@ class Stage(ABC):
 
 
 def walk(stages: Iterable[Stage]) -> Iterator[Stage]:
-    """Yield every stage below and including `stages` once, inputs before what reads them."""
-    seen: set[str] = set()
+    """Yield every stored stage below and including `stages` once, before whatever reads it."""
+    seen: set[tuple[str, bool]] = set()
 
     def visit(stage: Stage) -> Iterator[Stage]:
-        if stage.key in seen:
+        # One that is not stored may be met again by somebody who reads it from the store.
+        if (stage.key, stage.stored) in seen:
             return
-        seen.add(stage.key)
+        seen.add((stage.key, stage.stored))
         for below in stage.inputs.values():
             yield from visit(below)
-        yield stage
+        if stage.stored:
+            yield stage
 
     for stage in stages:
         yield from visit(stage)
+
+
+def read_below(artifacts: Mapping[str, Artifact], name: str) -> dict[str, Artifact]:
+    """Return what an input that is not stored reads itself, from what its reader was given."""
+    above = f"{name}/"
+    return {
+        path.removeprefix(above): artifact
+        for path, artifact in artifacts.items()
+        if path.startswith(above)
+    }

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.sizes import size_text
 from mlfd_tune.core.store.artifact import (
     Artifact,
     Manifest,
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 WaitHook = Callable[[Stage, LockOwner | None], None]
 _SPENT = "seconds.json"
+_DISK_SHARE = 0.9  # of what is free on the disk; the rest is left to checkpoints and others
 
 
 class Store:
@@ -99,7 +101,7 @@ class Store:
         progress: Progress | None = None,
         on_wait: WaitHook | None = None,
     ) -> Artifact:
-        """Return the stage's artifact, computing it and its inputs where they are missing.
+        """Return the stage's artifact, computing it and what it reads where they are missing.
 
         Args:
             stage: What to get.
@@ -113,7 +115,7 @@ class Store:
         artifact = self.get(stage)
         if artifact is not None:
             return artifact
-        for below in stage.inputs.values():
+        for below in stage.reads.values():
             self.get_or_compute(below, device=device, progress=progress, on_wait=on_wait)
         with self.claim(stage, on_wait) as claim:
             if claim.artifact is None:
@@ -125,7 +127,7 @@ class Store:
     def claim(self, stage: Stage, on_wait: WaitHook | None = None) -> Claim:
         """Become the only one who computes the stage; wait while another process does.
 
-        The inputs must be in the store. Release the claim, or use it as a context manager.
+        What it reads must be in the store. Release the claim, or use it as a context manager.
         """
         lock = HeartbeatLock(self.root / "locks" / f"{stage.key}.lock")
         lock.acquire(None if on_wait is None else lambda owner: on_wait(stage, owner))
@@ -143,6 +145,14 @@ class Store:
                 total += Artifact.open(path).manifest.bytes
         return total
 
+    def room(self) -> int:
+        """Return the bytes that more artifacts may take, by the budget and by the disk."""
+        place = next(path for path in (self.root, *self.root.parents) if path.exists())
+        on_disk = int(shutil.disk_usage(place).free * _DISK_SHARE)
+        if self.max_bytes is None:
+            return on_disk
+        return max(min(self.max_bytes - self.used_bytes(), on_disk), 0)
+
     def require_space(self, needed: int, what: str) -> None:
         """Raise when `needed` more bytes would exceed the budget.
 
@@ -154,8 +164,8 @@ class Store:
         used = self.used_bytes()
         if used + needed > self.max_bytes:
             raise UserError(
-                f"store.max_bytes: no space left for {what}: it needs {_size(needed)}, and "
-                f"{_size(used)} of {_size(self.max_bytes)} are used in {self.root}; raise "
+                f"store.max_bytes: no space left for {what}: it needs {size_text(needed)}, and "
+                f"{size_text(used)} of {size_text(self.max_bytes)} are used in {self.root}; raise "
                 "store.max_bytes or free space with `mlfd-tune store gc`"
             )
 
@@ -233,10 +243,10 @@ class Claim:
         """Return what the stage's `run` needs, with an empty output folder.
 
         Raises:
-            LookupError: An input artifact is not in the store.
+            LookupError: An artifact that it reads is not in the store.
         """
         inputs = {}
-        for name, below in self.stage.inputs.items():
+        for name, below in self.stage.reads.items():
             artifact = self.store.get(below)
             if artifact is None:
                 raise LookupError(f"{self.stage.label} needs {below.label} first")
@@ -316,12 +326,3 @@ class Claim:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ __all__ = ["TrainSpec"]
 
 class TrainSpec(Spec):
     """Settings of one training; part of the hash of every stage that trains."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"compile"})
 
     epochs: int = Field(20, ge=1, description="Passes over the training split.")
     batch_size: int = Field(64, ge=2, description="Images per forward pass.")
@@ -45,4 +47,9 @@ class TrainSpec(Spec):
     )
     threads: int = Field(
         1, ge=1, description="Intra-op threads on CPU. Part of the identity: sums depend on it."
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the network with torch.compile. It rounds otherwise, and pays where "
+        "an epoch is long beside the minute that compiling takes.",
     )

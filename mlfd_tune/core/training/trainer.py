@@ -17,8 +17,10 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mlfd_tune.core.errors import NonFiniteLossError
+from mlfd_tune.core.layout import image_layout
 from mlfd_tune.core.numeric import autocast, fixed_threads, resolve_precision
 from mlfd_tune.core.seeding import RandomStreams
+from mlfd_tune.core.training.compilation import compile_networks, explained_compiling
 from mlfd_tune.core.training.optimisation import build_optimizer, build_schedule
 from mlfd_tune.core.training.sampling import whole_batches
 from mlfd_tune.core.training.spec import TrainSpec
@@ -53,6 +55,7 @@ class Trainer:
         self.device = device
         self.history: list[dict[str, float]] = []
         self.precision = resolve_precision(spec.precision)
+        task.model.to(memory_format=image_layout(device))
         batches = whole_batches(task.size, spec.batch_size, spec.accumulate)
         self.accumulate = min(spec.accumulate, batches)
         self.steps_per_epoch = batches // self.accumulate
@@ -64,6 +67,8 @@ class Trainer:
             if spec.ema_decay
             else None
         )
+        if spec.compile:  # after the average, which is a copy
+            compile_networks(task.model)
         self._saved_at = time.monotonic()
 
     @property
@@ -81,9 +86,10 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: A loss term or metric is NaN or infinite.
+            UserError: The network cannot be compiled, as it was asked to be.
         """
         number = self.epoch + 1
-        with fixed_threads(self.spec.threads):
+        with fixed_threads(self.spec.threads), explained_compiling():
             self.task.model.train()
             with self.streams.as_global(f"dropout/{number}"):
                 metrics = self._optimise(number)
@@ -164,7 +170,8 @@ class Trainer:
                 sums[name] += value
             if (number + 1) % self.accumulate == 0:
                 self._step()
-        means = {f"train/{name}": float(total) / batches for name, total in sums.items()}
+        totals = torch.stack(list(sums.values())).tolist()
+        means = {f"train/{name}": total / batches for name, total in zip(sums, totals, strict=True)}
         return means | {"train/lr": lr}
 
     def _step(self) -> None:

@@ -24,7 +24,8 @@ from mlfd_tune.tune.timeline import read_timeline
 __all__ = ["run"]
 
 _SETTING = """Sweeps of students without distillation (`test_resnet`, 32 px, the digits), random
-search, no early stopping, two workers of one thread, MLflow in sqlite; all by `mlfd-tune run`. A
+search, no early stopping, two workers of one thread, one MLflow database in sqlite; all by
+`mlfd-tune run`. A
 worker's training is the seconds inside its training steps and evaluations after each epoch,
 measured in the worker. Overhead is what is left of workers x wall time: of the whole command with
 its start and end, and from the first trial's start to the last one's end. Milliseconds per trial
@@ -52,7 +53,7 @@ class Size:
     long_s: float
 
 
-FULL = Size(workers=2, short=90, epochs=(1, 10, 20, 40), long=20, long_s=20.0)
+FULL = Size(workers=2, short=90, epochs=(1, 10, 20, 40), long=28, long_s=20.0)
 QUICK = Size(workers=1, short=7, epochs=(1, 3), long=0, long_s=0.0)
 _PARTS = 3
 _PROBE_EPOCHS = 5
@@ -158,8 +159,8 @@ def sweep(folder: Path, workers: int, trials: int, epochs: Sequence[int], images
     program = "import sys; from mlfd_tune.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "run", str(file)]
     cost = cost_of(command, folder / "log.txt", ENVIRONMENT)
-    trained = _seconds_trained(_uri(folder))
-    (session,) = read_timeline(next(folder.glob("runs/sweep/*")))
+    trained = _seconds_trained(_uri(folder), folder.name)
+    (session,) = read_timeline(next(folder.glob("runs/*/*")))
     works = tuple(
         Work(span.pid, span.start, span.end, *trained[span.label])
         for span in session.spans
@@ -194,6 +195,7 @@ def _experiment(
 ) -> dict[str, Any]:
     return {
         "kind": "sweep",
+        "name": folder.name,
         "seed": 0,
         "image_size": 32,
         "method": "none",
@@ -217,10 +219,10 @@ def _experiment(
     }
 
 
-def _seconds_trained(uri: str) -> Mapping[str, tuple[int, float]]:
-    """Return the epochs and the seconds of training of every trial, by its id."""
+def _seconds_trained(uri: str, name: str) -> Mapping[str, tuple[int, float]]:
+    """Return the epochs and the seconds of training of an experiment's trials, by their ids."""
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("sweep")
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`mlfd.kind` = 'trial'")
     return {
@@ -233,7 +235,9 @@ def _seconds_trained(uri: str) -> Mapping[str, tuple[int, float]]:
 
 
 def _uri(folder: Path) -> str:
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    return (
+        f"sqlite:///{folder.parent / 'mlflow.db'}"  # made by the first sweep, which takes seconds
+    )
 
 
 def _row(name: str, swept: Swept, size: Size) -> Sequence[object]:

@@ -37,11 +37,18 @@ _COMMANDS = {"sweep": "run", "ablation": "run", "train": "train"}
         "mlfd-tune run experiments/quickstart.yaml --dry-run",
         "mlfd-tune run my.yaml --set search.trials=20 --set 'targets=[digits]'",
         "mlfd-tune run my.yaml --resume",
+        "mlfd-tune run my.yaml --profile",
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @_override
 @click.option("--resume", is_flag=True, help="Go on with the latest unfinished run.")
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Also trace an epoch of one trial and draw which worker did what when, in the run's "
+    "folder and among the artifacts of its run in MLflow.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be computed, and stop.")
 @click.option(
     "--json",
@@ -49,7 +56,14 @@ _COMMANDS = {"sweep": "run", "ablation": "run", "train": "train"}
     is_flag=True,
     help="Print the result, or with --dry-run the plan, as JSON; progress goes to stderr.",
 )
-def run(file: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool, json_: bool) -> None:
+def run(
+    file: Path,
+    overrides: tuple[str, ...],
+    resume: bool,
+    profile: bool,
+    dry_run: bool,
+    json_: bool,
+) -> None:
     """Run the sweep or ablation in FILE.
 
     Shared stages that the store already has are reused. Everything is checked before anything is
@@ -61,7 +75,7 @@ def run(file: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool, jso
     if dry_run:
         show_plan(loaded, json_)
     else:
-        run_experiment(loaded, overrides, resume=resume, json_=json_)
+        run_experiment(loaded, overrides, resume=resume, profile=profile, json_=json_)
 
 
 @click.command(epilog=examples("mlfd-tune train exports/digits.yaml"))

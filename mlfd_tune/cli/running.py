@@ -13,9 +13,11 @@ import click
 from mlfd_tune.ablation import Ablation, ablation_tables, comparison_rows
 from mlfd_tune.cli.checks import check_inputs
 from mlfd_tune.cli.options import console, print_json, problems_in
+from mlfd_tune.cli.profiling import write_profile
 from mlfd_tune.config import AblationConfig, Loaded
 from mlfd_tune.tracking import leaderboard, rich_tables
 from mlfd_tune.tune import Experiment, Progress, Sweep
+from mlfd_tune.tune.caching import with_caching
 from mlfd_tune.tune.dry_run import describe_plan, print_plan
 
 __all__ = ["run_experiment", "show_plan"]
@@ -37,27 +39,33 @@ def show_plan(loaded: Loaded, json_: bool) -> None:
     print_json(plan.as_json()) if json_ else print_plan(plan, console())
 
 
-def run_experiment(loaded: Loaded, overrides: Sequence[str], *, resume: bool, json_: bool) -> None:
+def run_experiment(
+    loaded: Loaded, overrides: Sequence[str], *, resume: bool, profile: bool, json_: bool
+) -> None:
     """Run an experiment and print what came out, read back from MLflow.
 
     Args:
         loaded: The experiment file.
         overrides: What was given with ``--set``, for the hint on how to go on.
         resume: Go on with the latest unfinished run.
+        profile: Trace one trial, and draw the run's timeline.
         json_: Print the result as JSON.
 
     Raises:
         UserError: Bad input, each line with the file's name.
     """
     with problems_in(loaded.path):
-        experiment = _checked(loaded)
+        experiment = with_caching(_checked(loaded))
         try:
-            folder = experiment.run(Progress(console(stderr=json_)), resume=resume)
+            progress = Progress(console(stderr=json_))
+            folder = experiment.run(progress, resume=resume, profile=profile)
         except KeyboardInterrupt:
             again = ["mlfd-tune", "run", str(loaded.path)]
             again += [part for text in overrides for part in ("--set", text)]
             click.echo(f"interrupted; go on with: {shlex.join([*again, '--resume'])}", err=True)
             sys.exit(_INTERRUPTED)
+    if profile:
+        write_profile(folder, loaded.config.tracking.uri, progress.say)
     if json_:
         rows = _rows(loaded, folder.id)
         print_json({"experiment": loaded.name, "run": folder.id, "rows": rows})

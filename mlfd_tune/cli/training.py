@@ -6,6 +6,7 @@ from mlfd_tune.cli.checks import check_inputs
 from mlfd_tune.cli.computing import compute, usable_device
 from mlfd_tune.cli.options import console, print_json, problems_in
 from mlfd_tune.config import Loaded, TrainConfig, pipeline_settings
+from mlfd_tune.core.cache_plan import plan_cache
 from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
 from mlfd_tune.core.store import Store, walk
 from mlfd_tune.tracking.weights import mlflow_fetcher
@@ -29,10 +30,20 @@ def train_one(loaded: Loaded, device: str | None, json_: bool) -> None:
         catalogue = Catalogue(mlflow_fetcher(config.tracking.uri, store.root / "weights"))
         check_inputs(config, catalogue, store)
         student = Pipeline(settings, catalogue).student(config.target)
+        caching = plan_cache(
+            config.store.cache,
+            [student],
+            {student: 1},
+            store,
+            memory_bytes=config.store.memory_bytes,
+            device=device,
+        )
+        student = Pipeline(settings, catalogue, caching).student(config.target)
         stages = list(walk([student]))
         todo = [stage for stage in stages if not store.has(stage)]
         needed = sum(stage.estimate_bytes() for stage in todo)
         store.require_space(needed, "the student and what it needs")
+        console(stderr=json_).print(str(caching), highlight=False)
         compute(todo, store, device, console(stderr=json_))
         artifact = store.get_or_compute(student, device=device)
     metrics = dict(artifact.manifest.metrics)

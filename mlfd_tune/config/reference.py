@@ -81,6 +81,7 @@ _ALLOWED = {
     "levels": ", ".join(f"`{name}`" for name in (*FUSION_DEPTHS, *LEVELS)),
     "rungs": ", ".join(f"`{name}`" for name in (*FUSION_DEPTHS, *LEVELS)),
     "hint_level": ", ".join(f"`{name}`" for name in LEVELS),
+    "memory_bytes": "such as `500MB`, `20GB`",
     "source": ", ".join(f"`{name}`" for name in _built_in(DATASETS)),
     "augment": f"{', '.join(f'`{name}`' for name in PRESETS)}, or a mapping",
     "max_bytes": "such as `500MB`, `20GB`",
@@ -90,6 +91,7 @@ _TYPES = {
     "levels": "text or list of text",
     "rungs": "text, list of text or null",
     "max_bytes": "whole number, text or null",
+    "memory_bytes": "whole number, text or null",
     "augment": "text or [section](#augmentspec)",
     "beta": "number, or mapping of levels to number",
 }

@@ -81,10 +81,11 @@ class ResourceSettings(Spec):
     workers: int | None = Field(
         None, ge=1, description="Trials at a time; null for as many as the devices allow."
     )
-    gpus_per_trial: float | None = Field(
+    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] | None = Field(
         None,
-        ge=0,
-        description="GPUs of one trial, 0.25 packs four on one; null for one where there are GPUs.",
+        description="GPUs of one trial, 0.25 packs four on one; null for one where there are GPUs. "
+        "`auto` measures the first trial of every target and packs as many on a GPU as its memory, "
+        "its time and the CPUs allow. What runs out of memory beside others runs again alone.",
     )
 
 

@@ -8,9 +8,9 @@ has no part in any identity: a student is the same under every plan, within the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from mlfd_tune.core.memory import free_memory_bytes
 from mlfd_tune.core.sizes import size_text
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Rates",
     "Uses",
     "choose_cache",
-    "free_memory_bytes",
 ]
 
 CachePlan = Literal["targets", "features", "none"]
@@ -28,7 +27,6 @@ CachePlan = Literal["targets", "features", "none"]
 while a student trains. ``none``: neither; the teachers run, for the joint teacher as well."""
 
 _MEMORY_SHARE = 1 / 8  # of what is free: other trials of this machine do the same
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -145,28 +143,6 @@ def choose_cache(
                 "none", f"{times} and read features; with targets {with_targets}, {left}"
             )
     return Caching("features", f"with targets {with_targets}, {left}")
-
-
-def free_memory_bytes() -> int:
-    """Return the memory that is free on this machine, or in this container; 0 if unknown."""
-    free = _meminfo("MemAvailable")
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        if limit != "max":
-            used = int((_CGROUP / "memory.current").read_text())
-            free = min(free, max(int(limit) - used, 0))
-    except (OSError, ValueError):  # no such limit here
-        pass
-    return free
-
-
-def _meminfo(name: str) -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return 0
-    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return int(found[0]) * 1024 if found else 0
 
 
 def _seconds_text(seconds: float) -> str:

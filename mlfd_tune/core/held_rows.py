@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlfd_tune.core.caching import free_memory_bytes
+from mlfd_tune.core.memory import free_memory_bytes
 
 __all__ = ["DEVICE_SHARE", "MEMORY_SHARE", "HeldRows", "fits", "mapped", "without_waiting"]
 

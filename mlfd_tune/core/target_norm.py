@@ -6,13 +6,13 @@ targets' scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlfd_tune.core.channel_moments import ChannelMoments
 from mlfd_tune.core.errors import UserError, allowed_values
 
 __all__ = ["TargetNorm", "target_norm_kinds"]
@@ -82,8 +82,8 @@ class TargetNorm(nn.Module):
         """
         if kind != "standardise":
             return cls(kind)
-        mean, variance = _channel_moments(_batches(features, batch_size))
-        std = variance.sqrt()
+        moments = _moments(features, batch_size)
+        mean, std = moments.mean, moments.variance.sqrt()
         std = torch.where(std > _TINY, std, torch.ones_like(std))
         return cls(kind, mean.float(), std.float())
 
@@ -115,33 +115,15 @@ def _sample_dims(x: Tensor) -> tuple[int, ...]:
     return tuple(range(1, x.ndim))
 
 
-def _batches(features: Tensor | np.ndarray[Any, Any], batch_size: int) -> Iterator[Tensor]:
-    """Yield the channels' values ``(C, positions)`` in float64, on the CPU."""
+def _moments(features: Tensor | np.ndarray[Any, Any], batch_size: int) -> ChannelMoments:
+    moments = ChannelMoments()
     for first in range(0, len(features), batch_size):
         batch = features[first : first + batch_size]
-        values = torch.as_tensor(
-            batch.detach().double().cpu()
+        moments.update(
+            batch
             if isinstance(batch, Tensor)
-            else np.array(batch, dtype=np.float64)
+            else torch.as_tensor(np.array(batch, dtype=np.float64))
         )
-        yield values.transpose(0, 1).flatten(1)
-
-
-def _channel_moments(batches: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return each channel's mean and population variance, merged batch by batch.
-
-    Chan, Golub and LeVeque (1983): unlike the mean of squares less the square of the mean, it
-    keeps its digits where a channel's mean is large beside its spread.
-    """
-    count = 0
-    mean = square_sum = torch.zeros((), dtype=torch.float64)
-    for values in batches:
-        added = values.shape[1]
-        difference = values.mean(dim=1) - mean
-        within = values.var(dim=1, correction=0) * added
-        square_sum = square_sum + within + difference.square() * (count * added / (count + added))
-        mean = mean + difference * (added / (count + added))
-        count += added
-    if not count:
+    if not moments.count:
         raise ValueError("target_norm 'standardise': there are no targets to fit to")
-    return mean, square_sum / count
+    return moments

@@ -5,6 +5,7 @@
 * `confusion`, `calibration` and `embeddings` draw what a network does with single images.
 * `scaling` reads what more teachers gain and cost (`costs`); `scaling_figure` draws it and
   `scaling_tables` says it.
+* `timeline` draws which worker did what when, laid out by `lanes`.
 * `runs` finds the finished run that a figure is of, `teachers` what its students learned from.
 
 Figures are matplotlib's `Figure` objects on their own: no pyplot, no state outside them. The

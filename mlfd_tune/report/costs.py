@@ -57,7 +57,7 @@ class Costs:
             manifest = artifact.manifest
             seconds[manifest.stage] += manifest.seconds
             sizes[manifest.stage] += manifest.bytes
-            waiting += manifest.inputs.values()
+            waiting += manifest.below
         return Cost(dict(sorted(seconds.items())), dict(sorted(sizes.items())), missing)
 
     def _open(self, key: str) -> Artifact | None:

@@ -137,7 +137,7 @@ def _artifacts(run: Run, store: Store) -> dict[str, Artifact]:
             label = name or artifact.manifest.label
             if label not in found:
                 found[label] = artifact
-                for below in artifact.manifest.inputs.values():
+                for below in artifact.manifest.below:
                     visit(below)
 
     visit(run.data.tags[vocabulary.ARTIFACT_KEY], "student")

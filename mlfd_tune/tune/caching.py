@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +15,13 @@ from mlfd_tune.core.store import Stage
 from mlfd_tune.tune.session import Experiment
 from mlfd_tune.tune.trial import TrialRequestConfig, student_of
 
-__all__ = ["planned_caching"]
+__all__ = ["planned_caching", "with_caching"]
+
+
+def with_caching(experiment: Experiment) -> Experiment:
+    """Return the experiment with a plan of what it stores."""
+    caching = planned_caching(experiment, experiment.plan())
+    return replace(experiment, context=replace(experiment.context, caching=caching))
 
 
 def planned_caching(experiment: Experiment, stages: Sequence[Stage]) -> Caching:

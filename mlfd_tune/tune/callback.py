@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from mlfd_tune.tune.packing import OUT_OF_MEMORY
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.records import Outcome
 from mlfd_tune.tune.run_folder import RunFolder
@@ -85,6 +86,11 @@ class ExperimentCallback(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Log and show an epoch."""
+        if OUT_OF_MEMORY in result:
+            what = self.work.stage_of(trial.trial_id)
+            name = TrialRequestConfig.read(trial.config).id if what is None else what.label
+            self.progress.say(f"  {name} ran out of memory beside others and waits to run alone")
+            return
         stage = self.work.stage_of(trial.trial_id)
         if stage is not None and PROBLEMS not in result:
             self.timeline.stage_done(stage, result[CLOCK])

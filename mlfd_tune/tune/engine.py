@@ -94,6 +94,7 @@ class Engine:
             slots,
             min(slots, trials),
             self.folder.ray / "stages",
+            self.capacity.packing,
         )
         timeline = Timeline(self.folder.path, slots, time.time())
         tuner = tune.Tuner(

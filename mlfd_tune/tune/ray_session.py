@@ -11,6 +11,8 @@ import ray
 
 from mlfd_tune.config import ResourceSettings
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.gpu_use import most_per_gpu
+from mlfd_tune.tune.packing import Packing
 
 __all__ = ["Capacity", "ray_session"]
 
@@ -23,12 +25,14 @@ class Capacity:
         cpus: CPUs of one.
         gpus: GPUs of one; 0 on a machine without.
         slots: How many run at a time.
+        packing: Decides how many share a GPU.
         device: ``cpu`` or ``cuda``.
     """
 
     cpus: float
     gpus: float
     slots: int
+    packing: Packing
 
     @property
     def device(self) -> str:
@@ -73,16 +77,25 @@ def ray_session(settings: ResourceSettings, threads: int) -> Iterator[Capacity]:
 def _capacity(settings: ResourceSettings, threads: int) -> Capacity:
     total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    cpu_share = min(float(threads), cpus)
     wanted = settings.gpus_per_trial
-    share = (1.0 if gpus else 0.0) if wanted is None else wanted
+    if wanted == "auto":  # the smallest share there may be; the packing says how many may run
+        share = 1 / most_per_gpu(cpus / gpus, cpu_share) if gpus else 0.0
+    else:
+        share = (1.0 if gpus else 0.0) if wanted is None else wanted
     if share > gpus:
         raise UserError(
             f"resources.gpus_per_trial: {share:g} asked for, and there are {gpus:g} GPUs"
         )
-    cpu_share = min(float(threads), cpus)
     fit = int(cpus // cpu_share) if cpu_share else 0
     if share:
         fit = min(fit, int(gpus / share + 1e-9))
     if fit < 1:
         raise UserError(f"resources: no trial fits on {cpus:g} CPUs and {gpus:g} GPUs")
-    return Capacity(cpu_share, share, min(fit, settings.workers or fit))
+    slots = min(fit, settings.workers or fit)
+    if 0 < share < 1:
+        per_gpu = None if wanted == "auto" else int(1 / share + 1e-9)
+        packing = Packing(int(gpus), cpus / int(gpus), cpu_share, per_gpu)
+    else:
+        packing = Packing(slots, cpu_share, cpu_share, per_gpu=1)
+    return Capacity(cpu_share, share, slots, packing)

@@ -61,8 +61,10 @@ class Reconciled:
 
     Attributes:
         settled: Trials that had ended, and are now recorded so.
-        again: Trials that will be handed out again.
+        again: Trials that will be handed out again, those that a worker had begun first.
+        begun: Those of them that a worker had begun; the others had only been drawn.
     """
 
     settled: tuple[tuple[str, int], ...]
     again: tuple[tuple[str, int], ...]
+    begun: tuple[tuple[str, int], ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import yaml
@@ -84,6 +84,10 @@ class RunLog:
             self.tracker.end_run(local_id, "KILLED", "interrupted; go on with --resume")
         self._open.clear()
 
+    def take_over(self, trials: Iterable[str]) -> None:
+        """Have in mind that a dead driver left these trials' runs open."""
+        self._open.update(trials)
+
     def stage(self, stage: Stage, artifact: Artifact) -> str:
         """Log a stage's run, once per experiment, and return its local id."""
         if stage.key in self._stages:
@@ -97,7 +101,7 @@ class RunLog:
         }
         if manifest.dataset:
             tags[vocabulary.DATASET] = manifest.dataset
-        for below in stage.inputs.values():
+        for below in stage.reads.values():
             if below.key in self._stages:
                 tags[vocabulary.stage_tag(_link(below))] = RunRef(self._stages[below.key])
         params = dict(_flat(manifest.spec)) | {"artifact_key": manifest.key}

@@ -10,6 +10,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
+from mlfd_tune.core.gpu_use import GpuUse
+from mlfd_tune.tune.packing import ALONE, GPU_USE, OUT_OF_MEMORY
 from mlfd_tune.tune.searcher import WorkSearcher
 from mlfd_tune.tune.studies import Studies
 
@@ -55,9 +57,26 @@ class WorkScheduler(FIFOScheduler):  # type: ignore[misc]
         if self._work.warm_up.owns(trial.trial_id):
             waits = self._work.warm_up.reported(trial.trial_id)
             return str(self.CONTINUE if waits else self.STOP)
+        self._work.packing.resumed(trial.trial_id)
+        if OUT_OF_MEMORY in result:
+            self._work.packing.out_of_memory(trial.trial_id)
+            return str(self.PAUSE)
+        if GPU_USE in result:
+            self._work.packing.measured(trial.trial_id, GpuUse(**result[GPU_USE]))
         if self._work.stage_of(trial.trial_id) is not None:
             return str(self.STOP)
         return str(self._work.phase.scheduler.on_trial_result(tune_controller, trial, result))
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return what is next; what ran out of memory waits until nothing else runs."""
+        alone = self._work.packing.next_alone()
+        for trial in tune_controller.get_trials():
+            if trial.status == Trial.PENDING:
+                return trial
+            if trial.status == Trial.PAUSED and trial.trial_id == alone:
+                trial.set_config({**trial.config, ALONE: True})
+                return trial
+        return None
 
     def on_trial_complete(
         self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Stage, walk
+from mlfd_tune.tune.packing import Packing
 from mlfd_tune.tune.sources import Source, Waiting
 from mlfd_tune.tune.stage_queue import StageQueue
 from mlfd_tune.tune.stage_work import PROBLEMS, StageRequest
@@ -88,6 +89,7 @@ class WorkSearcher(Searcher):  # type: ignore[misc]
         slots: How many pieces of work run at a time.
         workers: How many workers to start before the first work.
         folder: Where stages are put for the workers.
+        packing: Decides what may run beside what runs.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class WorkSearcher(Searcher):  # type: ignore[misc]
         slots: int,
         workers: int,
         folder: Path,
+        packing: Packing,
     ) -> None:
         super().__init__()
+        self.packing = packing
         self.warm_up = WarmUp(workers)
         self._phases = phases
         self._queue = queue
@@ -173,6 +177,7 @@ class WorkSearcher(Searcher):  # type: ignore[misc]
         """Learn that a trial or a stage is over."""
         if self.warm_up.owns(trial_id):
             return
+        self.packing.ended(trial_id)
         if trial_id not in self._stages:
             del self._students[trial_id]
             self.phase.source.ended(trial_id, error)
@@ -203,6 +208,9 @@ class WorkSearcher(Searcher):  # type: ignore[misc]
             return self._start_stage(stage or self._queue.next_of(self._ahead()), ray_id)
         if len(self._queue.under_way) < self._slots // 2 and stage is not None:
             return self._start_stage(stage, ray_id)
+        if not self.packing.may_start(ready.request.dataset):
+            return None
+        self.packing.started(ray_id, ready.request.dataset)
         self._waiting.remove(ready)
         self._students[ray_id] = ready.student
         self.phase.source.started(ready.request, ray_id)
@@ -219,8 +227,9 @@ class WorkSearcher(Searcher):  # type: ignore[misc]
             self._waiting.append(drawn)
 
     def _start_stage(self, stage: Stage | None, ray_id: str) -> dict[str, Any] | None:
-        if stage is None:
+        if stage is None or not self.packing.may_start(stage.stage_name):
             return None
+        self.packing.started(ray_id, stage.stage_name)
         request = StageRequest.write(stage, self._folder)
         self._stages[ray_id] = request, stage
         self._queue.started(stage)

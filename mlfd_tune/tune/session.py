@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from mlfd_tune.config import Loaded
@@ -18,6 +19,7 @@ from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.ray_session import ray_session
 from mlfd_tune.tune.run_folder import RunFolder
 from mlfd_tune.tune.run_log import RunLog
+from mlfd_tune.tune.timeline import PROFILE
 from mlfd_tune.tune.trial import TrialContext
 
 __all__ = ["Experiment"]
@@ -59,10 +61,15 @@ class Experiment(ABC):
     def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
         """Do the work."""
 
-    def run(self, progress: Progress, *, resume: bool = False) -> RunFolder:
+    def run(self, progress: Progress, *, resume: bool = False, profile: bool = False) -> RunFolder:
         """Run the experiment, or go on with its latest unfinished run.
 
         Nothing is written before every check has passed.
+
+        Args:
+            progress: The terminal.
+            resume: Go on with the latest unfinished run.
+            profile: Profile an epoch of one trial into the run's folder.
 
         Raises:
             UserError: Bad input.
@@ -85,9 +92,15 @@ class Experiment(ABC):
             )
             log = RunLog(tracker, self.loaded, self.context)
             log.open_parent(self.kind, folder.id)
-            engine = Engine(self.loaded, self.context, folder, capacity, log, progress)
+            context = self.context
+            if profile:
+                context = replace(context, profile=folder.path / PROFILE)
+                shutil.rmtree(folder.path / PROFILE, ignore_errors=True)  # a resumed run has one
+            engine = Engine(self.loaded, context, folder, capacity, log, progress)
             try:
                 with progress:
+                    if self.context.caching.plan != "targets":
+                        progress.say(str(self.context.caching))
                     self.execute(engine, stages, resumed=resume)
             except KeyboardInterrupt:
                 log.interrupt()

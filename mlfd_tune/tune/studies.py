@@ -14,13 +14,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.pruners import NopPruner
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from mlfd_tune.core.seeding import derive_seed
 from mlfd_tune.tune.plans import StudyPlan
@@ -32,6 +31,7 @@ from mlfd_tune.tune.records import (
     StudySummary,
     TrialRequest,
 )
+from mlfd_tune.tune.rows import BEGUN, RAN_TO_THE_END, STOPPED_AFTER, Row
 from mlfd_tune.tune.samplers import check_sampler, make_sampler
 from mlfd_tune.tune.space import sample
 from mlfd_tune.tune.standings import best_trials, ended_trials, summarise
@@ -46,53 +46,10 @@ _STATES: dict[Outcome, TrialState] = {
 }
 
 
-# User attributes of a trial, written as soon as its end is decided.
-_RAN_TO_THE_END = "ran_to_the_end"
-_STOPPED_AFTER = "stopped_after_epoch"
-
-
 # Samplers that draw no point from a model of the results before it.
 _DRAW_BLINDLY = ("random", "grid")
 # Samplers that draw so until `startup_trials` have ended.
 _START_BLINDLY = ("tpe", "gp", "cmaes")
-
-
-@dataclass
-class _Row:
-    """A trial that is not over, and what its record holds: reading that anew takes milliseconds.
-
-    Attributes:
-        dataset: Its study.
-        number: Its number there.
-        trial_id: Its key in the storage.
-        reported: The epochs on record.
-        end: The mark of its decided end, if it has one.
-        over: Whether it has ended.
-        epoch: The last one it reported to this process.
-        reason: Its latest error; Ray may have started it again since.
-    """
-
-    dataset: str
-    number: int
-    trial_id: int
-    reported: set[int] = field(default_factory=set)
-    end: str | None = None
-    over: bool = False
-    epoch: int | None = None
-    reason: str | None = None
-
-    @classmethod
-    def of(cls, dataset: str, trial: FrozenTrial) -> _Row:
-        """Return what the storage holds of a trial."""
-        marks = (mark for mark in (_RAN_TO_THE_END, _STOPPED_AFTER) if mark in trial.user_attrs)
-        return cls(
-            dataset,
-            trial.number,
-            trial._trial_id,
-            set(trial.intermediate_values),
-            next(marks, None),
-            trial.state.is_finished(),
-        )
 
 
 class Studies:
@@ -126,9 +83,9 @@ class Studies:
             queued = [trial.number for trial in trials if trial.state == TrialState.WAITING]
             self._queued[dataset] = deque(sorted(queued))
             self._asked[dataset] = len(trials) - len(queued)
-        self._drawn: dict[tuple[str, int], _Row] = {}
-        self._rows: dict[str, _Row] = {}
-        self._left_over: deque[_Row] = deque()
+        self._drawn: dict[tuple[str, int], Row] = {}
+        self._rows: dict[str, Row] = {}
+        self._left_over: deque[Row] = deque()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Studies:
         return self
@@ -175,11 +132,14 @@ class Studies:
         self._seed_sampler(dataset, self._next_number(dataset))
         trial = self._new_trial(dataset)
         self._asked[dataset] += 1
-        return self._sampled(_Row(dataset, trial.number, trial._trial_id), trial)
+        return self._sampled(Row(dataset, trial.number, trial._trial_id), trial)
 
     def hand_out(self, request: TrialRequest, ray_trial_id: str) -> None:
         """Let a drawn trial be known to Ray by an id."""
-        self._rows[ray_trial_id] = self._drawn.pop((request.dataset, request.number))
+        row = self._rows[ray_trial_id] = self._drawn.pop((request.dataset, request.number))
+        if not row.begun:
+            self._storage.set_trial_user_attr(row.trial_id, BEGUN, True)
+            row.begun = True
 
     def draws_blindly(self, dataset: str) -> bool:
         """Tell whether the study's next trial does not depend on how those before it end."""
@@ -231,7 +191,7 @@ class Studies:
             self._storage.set_trial_intermediate_value(row.trial_id, epoch, value)
             row.reported.add(epoch)
         if epoch >= (epochs or self._plans[row.dataset].epochs):
-            self._mark(row, _RAN_TO_THE_END, True)
+            self._mark(row, RAN_TO_THE_END, True)
 
     def should_prune(self, ray_trial_id: str) -> bool:
         """Tell whether to stop the trial after the epoch it reported last, and record it if so.
@@ -245,7 +205,7 @@ class Studies:
             return False
         if not study.pruner.prune(study, self._storage.get_trial(row.trial_id)):
             return False
-        self._mark(row, _STOPPED_AFTER, last)
+        self._mark(row, STOPPED_AFTER, last)
         return True
 
     def note_reason(self, ray_trial_id: str, reason: str) -> None:
@@ -289,16 +249,19 @@ class Studies:
         Trials whose end was decided but not recorded are settled. The others will be handed out
         again, with the same numbers and parameters, before anything new is asked.
         """
-        settled, again = [], []
+        settled: list[tuple[str, int]] = []
+        left: list[Row] = []
         for dataset, study in self._studies.items():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                row = _Row.of(dataset, trial)
+                row = Row.of(dataset, trial)
                 if self._settle(row) is not None:
                     settled.append((dataset, trial.number))
                 else:
-                    again.append((dataset, trial.number))
-                    self._left_over.append(row)
-        return Reconciled(tuple(settled), tuple(again))
+                    left.append(row)
+        self._left_over.extend(sorted(left, key=lambda row: not row.begun))
+        again = [(row.dataset, row.number) for row in self._left_over]
+        begun = [(row.dataset, row.number) for row in left if row.begun]
+        return Reconciled(tuple(settled), tuple(again), tuple(begun))
 
     def summary(self) -> dict[str, StudySummary]:
         """Return where each dataset's study stands."""
@@ -336,7 +299,7 @@ class Studies:
     def _last_epoch(self, ray_trial_id: str) -> int:
         return max(self._rows[ray_trial_id].reported, default=0)
 
-    def _mark(self, row: _Row, mark: str, value: object) -> None:
+    def _mark(self, row: Row, mark: str, value: object) -> None:
         if row.end is None:
             self._storage.set_trial_user_attr(row.trial_id, mark, value)
             row.end = mark
@@ -352,22 +315,22 @@ class Studies:
             startup_trials=plan.settings.startup_trials,
         )
 
-    def _sampled(self, row: _Row, trial: optuna.Trial) -> TrialRequest:
+    def _sampled(self, row: Row, trial: optuna.Trial) -> TrialRequest:
         plan = self._plans[row.dataset]
         with quiet_optuna():
             params = sample(trial, plan.settings.space, plan.base_levels)
         self._drawn[row.dataset, row.number] = row
         return TrialRequest(row.dataset, row.number, params)
 
-    def _settle(self, row: _Row) -> Outcome | None:
+    def _settle(self, row: Row) -> Outcome | None:
         if row.end is None:
             return None
-        outcome: Outcome = "complete" if row.end == _RAN_TO_THE_END else "pruned"
+        outcome: Outcome = "complete" if row.end == RAN_TO_THE_END else "pruned"
         self._tell(row, outcome)
         return outcome
 
     def _tell(
-        self, row: _Row, outcome: Outcome, value: float | None = None, reason: str | None = None
+        self, row: Row, outcome: Outcome, value: float | None = None, reason: str | None = None
     ) -> None:
         if row.over:
             return
@@ -392,6 +355,6 @@ def _reopened(url: str, plans: Sequence[StudyPlan], known: dict[str, tuple[str, 
     studies = Studies(url, plans)
     for ray_id, (dataset, number) in known.items():
         (trial,) = (t for t in studies._studies[dataset].trials if t.number == number)
-        row = studies._rows[ray_id] = _Row.of(dataset, trial)
+        row = studies._rows[ray_id] = Row.of(dataset, trial)
         row.epoch = trial.last_step
     return studies

@@ -99,8 +99,9 @@ class Sweep(Experiment):
                 engine.log.start_trial(request, "trial", engine.folder.id)
                 engine.log.end_trial(request, RUN_STATUS[trial.outcome], {}, trial.reason)
                 engine.folder.trial_ended(request.id)
-        if left.again:
-            engine.progress.say(f"resuming {len(left.again)} trials that were running")
+        engine.log.take_over(trial_id(dataset, number) for dataset, number in left.begun)
+        if left.begun:
+            engine.progress.say(f"resuming {len(left.begun)} trials that were running")
 
     def _search(self, engine: Engine, studies: Studies, stages: list[Stage]) -> Iterator[Phase]:
         summary = studies.summary()

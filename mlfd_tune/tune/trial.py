@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import torch
 from ray.tune import Trainable
 
 from mlfd_tune.config import settings_for
+from mlfd_tune.core.caching import Caching
 from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
 from mlfd_tune.core.stages import EvaluationStage, StudentStage, TrialStage
 from mlfd_tune.core.store import Claim, Store, walk
 from mlfd_tune.core.training import Trainer
+from mlfd_tune.core.training.profiling import EpochProfiler
 from mlfd_tune.tune.quiet import quiet_process
 from mlfd_tune.tune.timeline import CLOCK
 from mlfd_tune.tune.work_clock import WorkClock
@@ -36,11 +38,15 @@ class TrialContext:
         raw: The experiment as read from YAML.
         catalogue: The dataset stages, already fingerprinted.
         store: The artifact store.
+        caching: What of features and targets it holds.
+        profile: Folder for a profile of one of them, see `EpochProfiler`; None for no profile.
     """
 
     raw: Mapping[str, Any]
     catalogue: Catalogue
     store: Store
+    caching: Caching = field(default_factory=Caching)
+    profile: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ def student_of(context: TrialContext, request: TrialRequestConfig) -> TrialStage
     if request.method is not None:
         settings = settings.model_copy(update={"method": request.method})
     check_settings(settings)
-    return Pipeline(settings, context.catalogue).student(request.dataset, seed=request.seed)
+    pipeline = Pipeline(settings, context.catalogue, context.caching)
+    return pipeline.student(request.dataset, seed=request.seed)
 
 
 class StudentTrial(Trainable):  # type: ignore[misc]
@@ -109,6 +116,8 @@ class StudentTrial(Trainable):  # type: ignore[misc]
     """
 
     _trainer: Trainer | None = None
+    _history: list[dict[str, float]]
+    _position = 0
 
     def setup(self, config: dict[str, Any], context: TrialContext) -> None:
         """Prepare the first trial of this actor."""
@@ -136,7 +145,7 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         if self._position > len(self._history):
             assert self._trainer is not None
             begin = time.perf_counter()
-            self._history.append(self._trainer.train_epoch())
+            self._history.append(self._train_epoch(self._trainer))
             self._seconds_trained += time.perf_counter() - begin
             self._trainer.save_now_and_then(self._claim.work)
         else:
@@ -156,6 +165,12 @@ class StudentTrial(Trainable):  # type: ignore[misc]
             CLOCK: self._clock.stamp(),
             "done": last,
         }
+
+    def give_up(self) -> None:
+        """Drop a step that failed, or the beginning: another attempt goes on from the store."""
+        self._position = max(self._position - 1, 0)
+        self._drop()
+        self._end()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep the student in the store, and in Ray's checkpoint which epoch was reported last."""
@@ -178,9 +193,12 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         self._request = TrialRequestConfig.read(config)
         self._clock = WorkClock()
         self._trainer = None
+        self._history = []
         self._position = self._reused = 0
         self._seconds_trained = 0.0
         self._stage = student_of(self._context, self._request)
+        profile = self._context.profile
+        self._profiler = None if profile is None else EpochProfiler(profile, self._stage.label)
         store = self._context.store
         below = list(walk(self._stage.inputs.values()))
         self._seconds_reused = 0.0
@@ -204,6 +222,21 @@ class StudentTrial(Trainable):  # type: ignore[misc]
             self._claim.release()
             raise
         self._history = list(self._trainer.history)
+
+    def _train_epoch(self, trainer: Trainer) -> dict[str, float]:
+        try:
+            if self._profiler is None:
+                return trainer.train_epoch()
+            return self._profiler.train_epoch(trainer)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Leave the student as it was saved last: in the middle of an epoch it is no one's."""
+        if self._trainer is not None:
+            self._trainer = None
+            self._claim.release()
 
     def _publish(self) -> None:
         if self._trainer is None:

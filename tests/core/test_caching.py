@@ -10,8 +10,8 @@ from mlfd_tune.core.caching import (
     Rates,
     Uses,
     choose_cache,
-    free_memory_bytes,
 )
+from mlfd_tune.core.memory import free_memory_bytes
 
 GB = 10**9
 ALL = Estimates(rest=1 * GB, features=10 * GB, targets=30 * GB)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlfd_tune.tune.timeline import read_timeline
 from tests.helpers.command import mlfd_tune, write_yaml
 from tests.helpers.experiments import tiny_pipeline
 
@@ -74,3 +75,24 @@ def test_named_arms_may_be_methods_and_the_joint_teacher_itself(tmp_path: Path) 
     board = json.loads(mlfd_tune("leaderboard", "named", "--format", "json", cwd=tmp_path).stdout)
     with_gain = {row["arm"] for row in board if row["gain"] is not None}
     assert with_gain == {"student L1"}
+
+
+def test_arms_that_train_the_same_student_train_it_once(tmp_path: Path) -> None:
+    content = {
+        "kind": "ablation",
+        **tiny_pipeline(targets=["digits"], method="none"),
+        "design": {
+            "kind": "compare",
+            "arms": {"one": {"distillation.alpha": 0.5}, "other": {"distillation.alpha": 1.0}},
+        },
+        "seeds": 2,
+        "resources": {"workers": 2},
+    }
+    write_yaml(tmp_path / "twins.yaml", content)
+
+    mlfd_tune("run", "twins.yaml", cwd=tmp_path)
+
+    (session,) = read_timeline(next(tmp_path.glob("runs/twins/*")))
+    arms = [span for span in session.spans if span.is_trial]
+    assert sorted(span.reused for span in arms) == [False, False, True, True]
+    assert not any(span.waited for span in arms), "for another worker to train the same"

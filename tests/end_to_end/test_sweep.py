@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 from safetensors.torch import load_file
 
+from mlfd_tune.tune.timeline import Session, read_timeline
 from tests.helpers.command import mlfd_tune, write_yaml
 from tests.helpers.experiments import tiny_sweep
 
@@ -42,6 +43,9 @@ class Sweep:
         experiment = self.client.get_experiment_by_name("tiny")
         return list(self.client.search_runs([experiment.experiment_id], max_results=1000))
 
+    def timeline(self) -> tuple[Session, ...]:
+        return read_timeline(sorted(self.folder.glob("runs/tiny/*"))[0])
+
     def studies(self) -> dict[str, optuna.Study]:
         (storage,) = sorted(self.folder.glob("runs/tiny/*/studies.db"))[:1]
         return {
@@ -53,13 +57,32 @@ class Sweep:
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("sweep")
-    write_yaml(folder / "tiny.yaml", tiny_sweep())
+    write_yaml(folder / "tiny.yaml", tiny_sweep(resources={"workers": 2}))
     done = mlfd_tune("run", "tiny.yaml", cwd=folder)
     return Sweep(folder, done.stdout + done.stderr)
 
 
 def test_a_normal_run_prints_no_warnings(sweep: Sweep) -> None:
     assert not [line for line in sweep.output.splitlines() if any(word in line for word in NOISE)]
+
+
+def test_one_process_per_slot_does_all_the_work(sweep: Sweep) -> None:
+    (session,) = sweep.timeline()
+
+    assert session.slots <= 2
+    assert len({span.pid for span in session.spans}) == session.slots
+    kinds = {span.kind for span in session.spans}
+    assert kinds >= {"dataset", "teacher", "features", "joint_teacher", "targets"}
+    assert kinds >= {"trial", "confirm"}
+
+
+def test_trials_ran_before_all_stages_were_there_and_none_waited_for_one(sweep: Sweep) -> None:
+    (session,) = sweep.timeline()
+
+    last_stage = max(span.end for span in session.spans if not span.is_trial)
+    trials = [span for span in session.spans if span.is_trial]
+    assert min(span.start for span in trials) < last_stage
+    assert not [part for span in trials for part in span.parts if part.kind != "evaluation"]
 
 
 def test_trials_stopped_early_are_pruned_in_optuna_with_every_value(sweep: Sweep) -> None:

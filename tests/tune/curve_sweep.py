@@ -20,6 +20,7 @@ from rich.console import Console
 
 from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.core.store import Store
+from mlfd_tune.tune.packing import Packing
 from mlfd_tune.tune.plans import StudyPlan
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.scheduler import StudyScheduler, WorkScheduler
@@ -66,7 +67,8 @@ def run_phases(
     **tune_config: Any,
 ) -> tune.ResultGrid:
     queue = StageQueue(Store(folder / "store"), print, Progress(Console(file=StringIO())))
-    work = WorkSearcher(iter(phases), queue, Candidate, slots, 0, folder)
+    packing = Packing(slots, 1, 1, per_gpu=1)
+    work = WorkSearcher(iter(phases), queue, Candidate, slots, 0, folder, packing)
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(Curve, constants=constants or {}), {"cpu": 2 / slots}

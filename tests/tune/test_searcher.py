@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Stage, Store, walk
+from mlfd_tune.tune.packing import Packing
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.searcher import Candidate, Phase, WorkSearcher
 from mlfd_tune.tune.sources import PlannedSource, Source, StudySource
@@ -37,8 +38,9 @@ class Bench:
     def __init__(self, folder: Path, *phases: Phase, slots: int = 2, workers: int = 0) -> None:
         self.store = Store(folder / "store")
         self.queue = StageQueue(self.store, lambda stage, artifact: None, quiet())
+        packing = Packing(99, 1, 1, per_gpu=1)  # Ray would see to the slots
         self.work = WorkSearcher(
-            iter(phases), self.queue, prepare, slots, workers, folder / "stages"
+            iter(phases), self.queue, prepare, slots, workers, folder / "stages", packing
         )
         self.asked = 0
         self.under_way: dict[str, str] = {}
@@ -243,7 +245,10 @@ def test_points_that_waited_when_the_driver_died_are_handed_out_first(tmp_path: 
     bench = Bench(tmp_path, Phase(StudySource(studies, 2)))
     for stage in JOINT.values():
         bench.store.get_or_compute(stage)
-    handed = [bench.next() for _ in left]
+    handed = []
+    for _ in left:
+        handed.append(bench.next())
+        bench.end(str(handed[-1]))
 
     assert len(left) == drawn > 1
     assert handed == [f"trial/{dataset}/{number}" for dataset, number in left]

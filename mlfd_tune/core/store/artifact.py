@@ -46,6 +46,7 @@ class Manifest(BaseModel):
         dataset: The dataset it belongs to, if one.
         spec: The stage's spec, as JSON.
         inputs: Keys of the input artifacts.
+        reads: Keys of the artifacts it was computed from in place of inputs that are not stored.
         metrics: Final metrics, such as ``val/acc1`` in percent.
         history: One dict of metrics per epoch.
         files: Every file with size in bytes and sha256.
@@ -62,12 +63,23 @@ class Manifest(BaseModel):
     dataset: str | None = None
     spec: dict[str, Any]
     inputs: dict[str, str]
+    reads: dict[str, str] = {}
     metrics: dict[str, float]
     history: list[dict[str, float]]
     files: dict[str, FileEntry]
     seconds: float
     created: float
     versions: dict[str, str]
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """Keys of the artifacts it was computed from, in whatever place of an input."""
+        stored = [
+            key
+            for name, key in self.inputs.items()
+            if not any(read.startswith(f"{name}/") for read in self.reads)
+        ]
+        return (*stored, *self.reads.values())
 
     @property
     def bytes(self) -> int:

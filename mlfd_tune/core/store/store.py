@@ -277,6 +277,9 @@ class Claim:
             dataset=stage.dataset,
             spec=stage.spec.model_dump(mode="json"),
             inputs={name: below.key for name, below in stage.inputs.items()},
+            reads={
+                name: below.key for name, below in stage.reads.items() if name not in stage.inputs
+            },
             metrics=dict(result.metrics),
             history=[dict(epoch) for epoch in result.history],
             files=files,

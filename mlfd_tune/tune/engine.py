@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,10 +30,6 @@ from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig
 from mlfd_tune.tune.worker import Worker
 
 __all__ = ["Engine", "PlannedTrial", "trial_context"]
-
-
-# Ray Tune writes the state of all trials again and again, for a restore that is not used here.
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
 
 
 @dataclass(frozen=True)

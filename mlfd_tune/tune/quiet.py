@@ -22,6 +22,8 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Tune writes the state of all trials again and again, for a restore that is not used here.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "PYTHONWARNINGS": "ignore",
 }
 

@@ -53,7 +53,7 @@ class Size:
     long_s: float
 
 
-FULL = Size(workers=2, short=90, epochs=(1, 10, 20, 40), long=20, long_s=20.0)
+FULL = Size(workers=2, short=90, epochs=(1, 10, 20, 40), long=12, long_s=20.0)
 QUICK = Size(workers=1, short=7, epochs=(1, 3), long=0, long_s=0.0)
 _PARTS = 3
 _PROBE_EPOCHS = 5

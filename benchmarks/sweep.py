@@ -241,7 +241,7 @@ def _report(size: Size, arena: Arena) -> Report:
         outcomes[scheduler] = contenders
         for name, outcome in contenders.items():
             report.rows.append([name, scheduler, *_cells(outcome)])
-    report.notes += [_equalities(size, outcomes), _start_up(outcomes), _limits(arena)]
+    report.notes += [_equalities(size, outcomes), _start_up(outcomes), _limits(arena, outcomes)]
     report.bars += _bars(outcomes)
     return report
 
@@ -286,7 +286,7 @@ def _start_up(outcomes: Mapping[str, Mapping[str, Outcome]]) -> str:
     )
 
 
-def _limits(arena: Arena) -> str:
+def _limits(arena: Arena, outcomes: Mapping[str, Mapping[str, Outcome]]) -> str:
     """Say how much sharing could save at all, whatever a platform costs."""
     seconds = arena.mean_seconds(arena.size.schedulers[-1])
     student, teacher, packing = (seconds[name] for name in ("student", "teacher", "dataset"))
@@ -302,7 +302,21 @@ def _limits(arena: Arena) -> str:
         f"{whole / student:.2f}x cheaper than `naive`, or {alone / student:.2f}x than `careful`. "
         "Where each dataset has a joint teacher of its own (`heads: per_dataset`, the official "
         "code), that has a third of the images to learn from, and the last figure would be about "
-        f"{per_dataset / student:.2f}x."
+        f"{per_dataset / student:.2f}x.{_limit_with_asha(student / arena.size.epochs, outcomes)}"
+    )
+
+
+def _limit_with_asha(epoch_s: float, outcomes: Mapping[str, Mapping[str, Outcome]]) -> str:
+    """Say how much cheaper the students alone are that ASHA let train."""
+    contenders = outcomes.get("asha")
+    if contenders is None:
+        return ""
+    students = contenders["platform cold"].history.epochs * epoch_s
+    most = contenders["naive"].cost.cpu / students
+    return (
+        f" With ASHA the students' epochs that were trained come to {students:.0f} s, so that the "
+        f"figure for `naive` would be about {most:.1f}x; how much of each trial ASHA saves decides "
+        "that, and what a platform costs to start is the rest."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections import defaultdict
@@ -117,6 +118,7 @@ def run(quick: bool) -> Report:
         trial = Samples(tuple(per_trial for per_trial, _ in parts), "ms")
         epoch = Samples(tuple(per_epoch for _, per_epoch in parts), "ms")
         rows = [_row("short", short, size)]
+        notes: list[str] = []
         bars = [Bar("per trial", trial, 150.0, False), Bar("per reported epoch", epoch, 5.0, False)]
         if size.long:
             # Trials of few epochs, one for each worker, tell how many epochs take so long.
@@ -124,6 +126,7 @@ def run(quick: bool) -> Report:
             epochs = round(size.long_s * size.workers * _PROBE_EPOCHS / probe.trained)
             long = sweep(place / "long", size.workers, size.long, (epochs,), _IMAGES)
             rows.append(_row("long", long, size))
+            notes.append(_start_up(long, size))
             bars += [
                 Bar("overhead, whole command", long.overhead(size.workers, long.wall), 5.0, False),
                 Bar(
@@ -140,6 +143,21 @@ def run(quick: bool) -> Report:
         ("sweep", "trials", "epochs", "a trial", "whole command", "overhead", "without start"),
         rows,
         bars,
+        notes,
+    )
+
+
+def _start_up(long: Swept, size: Size) -> str:
+    """Say from how many trials on the start weighs little enough."""
+    fixed, each = long.wall - long.searching, long.trained / len(long.works)
+    busy = long.trained / (size.workers * long.searching)
+    enough = "never below 5 %"
+    if busy > 0.95:  # trials * each >= 0.95 * workers * (fixed + trials * each / workers / busy)
+        trials = math.ceil(0.95 * size.workers * fixed / (each * (1 - 0.95 / busy)))
+        enough = f"below 5 % from about {trials} such trials on"
+    return (
+        f"Start and end take {fixed:.0f} s, however long the sweep: importing torch, Ray and "
+        f"MLflow, starting Ray, and a worker's own imports. A whole command is {enough}."
     )
 
 

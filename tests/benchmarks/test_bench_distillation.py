@@ -10,5 +10,5 @@ from benchmarks.distillation import OURS, WORKERS, run
 def test_the_distillation_benchmark_runs_and_both_ways_have_the_same_loss():
     report = run(quick=True)  # raises where the first losses differ
     assert {row[3] for row in report.rows} == {OURS, *WORKERS}
-    assert len(report.bars) == 4
+    assert len(report.bars) == 8
     assert "the first batch's loss is" in report.markdown()

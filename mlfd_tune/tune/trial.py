@@ -183,7 +183,7 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         self._position = json.loads((Path(checkpoint) / _POSITION).read_text())
         while len(self._history) < self._position:
             assert self._trainer is not None
-            self._history.append(self._trainer.train_epoch())
+            self._history.append(self._train_epoch(self._trainer))
 
     def cleanup(self) -> None:
         """Leave the student's checkpoint to whoever needs it next."""

@@ -38,7 +38,7 @@ def test_the_full_sweep_asks_for_exactly_the_drawn_points(tmp_path: Path) -> Non
     assert config.search.trials == 32
     assert len(config.target_names) == 3
     assert all(list(config.search.points_of(name)) == points for name in config.target_names)
-    assert config.joint_teacher.train.epochs / config.student.train.epochs == 1.5
+    assert config.joint_teacher.train.epochs == config.student.train.epochs * 3 // 2
     assert config.confirm.top_k == 0
 
 

@@ -28,7 +28,7 @@ from mlfd_tune.core.numeric import autocast, fixed_threads
 from mlfd_tune.core.pipeline import Catalogue, Pipeline
 from mlfd_tune.core.settings import PipelineSettings
 from mlfd_tune.core.stages import DistilledStudentStage, TargetsStage
-from mlfd_tune.core.stages.distillation import DistillationTask
+from mlfd_tune.core.stages.distillation_task import DistillationTask
 from mlfd_tune.core.stages.joint_teacher import load_joint_teacher
 from mlfd_tune.core.store import Store
 from mlfd_tune.core.training import Trainer
@@ -190,8 +190,8 @@ class _Distillation:
         order = torch.randperm(task.size, generator=self._generator)
         for first in range(0, self.images, self.batch):
             indices = order[first : first + self.batch]
-            task.training.augmented(indices, task.train.augment, self._generator)
-            task.targets.gather(indices)
+            images, _ = task.training.augmented(indices, task.train.augment, self._generator)
+            task.targets.taught(indices, images)
 
     def _trainer(self, preset: str) -> Trainer:
         return self._stage(preset).trainer(self.inputs_of, self.device)

@@ -118,11 +118,15 @@ def uses_of(
             read += images * stage.epochs
             run += images * (1 if held else stage.epochs)
     for student, count in students.items():
-        targets = student.targets if isinstance(student, DistilledStudentStage) else None
+        if not isinstance(student, DistilledStudentStage):
+            continue
+        targets = student.targets
         if isinstance(targets, TargetsStage):
             joint = targets.joint_teacher
             images = joint.data(targets.dataset).counts["train"] * len(joint.teachers)
-            passes = 1 if fits_memory(targets.estimate_bytes()) else student.epochs
+            # Teachers that run along see other images; clean ones serve the norm alone.
+            once = student.consistent or fits_memory(targets.estimate_bytes())
+            passes = 1 if once else student.epochs
             read += images * passes * count
             run += images * passes * count
     return Uses(extracted, read, run)

@@ -52,6 +52,12 @@ class DistillationSettings(Spec):
         "standardise",
         description="How the feature targets are normalised before they are compared.",
     )
+    teacher_view: Literal["clean", "augmented"] = Field(
+        "clean",
+        description="What the teachers look at: the clean image, computed once, as in the paper; "
+        "or in every step the image that the student sees, so that the teachers run along "
+        "(consistent teaching, Beyer et al. 2022).",
+    )
     adaptor: Adaptor = Field(
         "linear", description="Block on the student's side where shapes differ from the targets."
     )

@@ -3,74 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor
 
 from mlfd_tune.core.caching import Caching
 from mlfd_tune.core.data import PackedDataset
-from mlfd_tune.core.losses import (
-    FEATURE_LOSSES,
-    LossTerms,
-    WeightSchedule,
-    distillation_loss,
-)
-from mlfd_tune.core.models import Alignment, Backbone, StudentAdaptors
+from mlfd_tune.core.losses import FEATURE_LOSSES
+from mlfd_tune.core.models import Backbone, StudentAdaptors
 from mlfd_tune.core.numeric import fixed_threads
 from mlfd_tune.core.seeding import RandomStreams
-from mlfd_tune.core.spec import Spec
 from mlfd_tune.core.stages.dataset import DatasetStage
+from mlfd_tune.core.stages.distillation_task import DistillationSpec, DistillationTask
 from mlfd_tune.core.stages.student import StudentStage, StudentTask
-from mlfd_tune.core.stages.target_files import TargetsView, targets_bytes
+from mlfd_tune.core.stages.target_files import TargetsView, stored_norms, targets_bytes
 from mlfd_tune.core.stages.target_sources import (
     TargetsInMemory,
     TargetsOnTheFly,
     TargetSource,
+    fit_norms,
 )
 from mlfd_tune.core.stages.targets import TargetsStage
 from mlfd_tune.core.stages.teacher_targets import TeacherTargetsStage
 from mlfd_tune.core.stages.trial_stage import StudentSpec
+from mlfd_tune.core.stages.view_targets import ViewTargets
 from mlfd_tune.core.store import Artifact, Stage
 from mlfd_tune.core.store.stage import read_below
-from mlfd_tune.core.training import TrainSpec
+from mlfd_tune.core.target_norm import TargetNorm
 
 __all__ = ["DistillationSpec", "DistilledSpec", "DistilledStudentStage"]
 
-_TARGETS = "targets"
-
-
-class DistillationSpec(Spec):
-    """The terms of Eq. 3 and their coefficients, with one beta for every distilled level."""
-
-    added_later: ClassVar[frozenset[str]] = frozenset(
-        {
-            "alpha_schedule",
-            "beta_schedule",
-            "logit_loss",
-            "standardise_logits",
-            "feature_loss",
-            "residual",
-            "alignment",
-            "extensions",
-        }
-    )
-
-    alpha: float
-    beta: dict[str, float]
-    temperature: float
-    ce_weight: float
-    target_norm: Literal["none", "standardise", "layernorm", "l2"]
-    adaptor: str
-    alpha_schedule: WeightSchedule = WeightSchedule()
-    beta_schedule: WeightSchedule = WeightSchedule()
-    logit_loss: Literal["soft_ce", "kl"] = "soft_ce"
-    standardise_logits: bool = False
-    feature_loss: str = "mse"
-    residual: bool = False
-    alignment: Alignment = "pool"
-    extensions: dict[str, str] = Field({})
+_TARGETS, _VIEW = "targets", "view"
 
 
 class DistilledSpec(StudentSpec):
@@ -79,62 +41,13 @@ class DistilledSpec(StudentSpec):
     distillation: DistillationSpec
 
 
-class DistillationTask(StudentTask):
-    """A student learning labels, a teacher's logits and its features (Eq. 3).
-
-    The student sees augmented images; the targets come from clean ones (offline distillation).
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        adaptors: StudentAdaptors,
-        data: PackedDataset,
-        targets: TargetSource,
-        distillation: DistillationSpec,
-        train: TrainSpec,
-    ) -> None:
-        super().__init__(student, data, train, {"adaptors": adaptors})
-        self.adaptors = adaptors
-        self.targets = targets
-        self.distillation = distillation
-        self.feature_loss = FEATURE_LOSSES[distillation.feature_loss]()
-        self.begin_epoch(1, 1)
-
-    def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Set alpha and beta as their schedules say."""
-        chosen = self.distillation
-        share = chosen.beta_schedule.factor(epoch, epochs)
-        self.alpha = chosen.alpha * chosen.alpha_schedule.factor(epoch, epochs)
-        self.beta = {level: weight * share for level, weight in chosen.beta.items()}
-
-    def loss(self, indices: Tensor, augment: torch.Generator) -> LossTerms:
-        settings = self.distillation
-        images, labels = self.training.augmented(indices, self.train.augment, augment)
-        target_logits, target_features = self.targets.gather(indices)
-        logits, features = self.student(images, levels=tuple(target_features))
-        return distillation_loss(
-            logits,
-            labels,
-            target_logits,
-            self.adaptors(features),
-            target_features,
-            alpha=self.alpha,
-            beta=self.beta,
-            temperature=settings.temperature,
-            ce_weight=settings.ce_weight,
-            label_smoothing=self.train.label_smoothing,
-            logit_loss=settings.logit_loss,
-            standardise_logits=settings.standardise_logits,
-            feature_loss=self.feature_loss,
-        )
-
-
 class DistilledStudentStage(StudentStage):
     """Trains a student on the targets of a joint teacher, or of one network.
 
     Targets that are not stored are computed when its training starts, if they fit into memory, and
-    else for every batch (`target_sources`).
+    else for every batch (`target_sources`). With the teacher view ``augmented`` they are computed
+    for every batch in any case, of the student's own images (`view_targets`); the targets of clean
+    images then serve the norm alone.
 
     Args:
         data: The packed dataset.
@@ -155,9 +68,15 @@ class DistilledStudentStage(StudentStage):
         super().__init__(data, spec)
         self.targets = targets
 
+    @property
+    def consistent(self) -> bool:
+        """Whether its teachers look at the images that it sees itself."""
+        return self.spec.distillation.teacher_view == "augmented"
+
     def lessons(self) -> dict[str, Stage]:
-        """Return the targets."""
-        return {_TARGETS: self.targets}
+        """Return the targets, and the networks where they are to run along."""
+        networks = self.targets.networks() if self.consistent else {}
+        return {_TARGETS: self.targets} | {f"{_VIEW}/{name}": s for name, s in networks.items()}
 
     def task(  # noqa: D102
         self,
@@ -186,6 +105,9 @@ class DistilledStudentStage(StudentStage):
         self, lessons: Mapping[str, Artifact], levels: tuple[str, ...], device: torch.device
     ) -> TargetSource:
         norm = self.spec.distillation.target_norm
+        if self.consistent:
+            view = self.targets.view(read_below(lessons, _VIEW), device)
+            return ViewTargets(view, self._fit_norms(lessons, levels, device), device)
         if self.targets.stored:
             return TargetsView(lessons[_TARGETS].path, norm, levels, device)
         maker = self.targets.maker(read_below(lessons, _TARGETS), device)
@@ -193,3 +115,12 @@ class DistilledStudentStage(StudentStage):
         if self.caching.fits_memory(targets_bytes(shapes, self.data.num_classes, len(maker))):
             return TargetsInMemory(maker, norm, levels, device)
         return TargetsOnTheFly(maker, norm, levels, device)
+
+    def _fit_norms(
+        self, lessons: Mapping[str, Artifact], levels: tuple[str, ...], device: torch.device
+    ) -> dict[str, TargetNorm]:
+        """Return the norm of each level, fitted to the targets of clean images."""
+        norm = self.spec.distillation.target_norm
+        if self.targets.stored:
+            return stored_norms(lessons[_TARGETS].path, norm, levels)
+        return fit_norms(self.targets.maker(read_below(lessons, _TARGETS), device), norm, levels)

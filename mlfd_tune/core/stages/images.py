@@ -56,22 +56,30 @@ class ImageBatches:
         self, indices: Tensor, spec: AugmentSpec, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return augmented images (N, 3, H, W) and labels (N,) of the samples `indices`."""
+        images, labels = self.varied(indices, spec, generator)
+        return self.normalised(images), labels
+
+    def varied(
+        self, indices: Tensor, spec: AugmentSpec, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `augmented` does with the images in 0-1, before they are normalised."""
         raw = self.images.take(indices)
         if raw.is_cuda:
             # One draw from the CPU stream seeds the device's own, so that order is kept.
             seed = int(torch.randint(2**62, (1,), generator=generator))
             generator = torch.Generator(device=raw.device).manual_seed(seed)
-        images = self._normalised(augment(raw, spec, generator))
-        return images, without_waiting(self.labels[indices], self.device)
+        labels = without_waiting(self.labels[indices], self.device)
+        return augment(raw, spec, generator), labels
 
     def clean(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield unaugmented batches (images (N, 3, H, W), labels (N,)) in order."""
         for first in range(0, len(self), size):
             end = min(first + size, len(self))
-            images = self._normalised(to_float(self.images.between(first, end)))
+            images = self.normalised(to_float(self.images.between(first, end)))
             yield images, without_waiting(self.labels[first:end], self.device)
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return images (N, 3, H, W) in 0-1 less the mean, over the standard deviation."""
         normalised = normalise(images, self._shift, self._scale)
         return normalised.contiguous(memory_format=image_layout(self.device))
 

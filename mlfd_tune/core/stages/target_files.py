@@ -14,9 +14,10 @@ from mlfd_tune.core.held_rows import HeldRows, fits, mapped
 from mlfd_tune.core.metrics import topk_accuracy
 from mlfd_tune.core.stages.feature_formats import to_half
 from mlfd_tune.core.stages.model_files import NPY_HEADER
+from mlfd_tune.core.stages.target_sources import CleanTargets
 from mlfd_tune.core.target_norm import TargetNorm
 
-__all__ = ["TargetsView", "TargetsWriter", "targets_bytes"]
+__all__ = ["TargetsView", "TargetsWriter", "stored_norms", "targets_bytes"]
 
 _LOGITS = "logits.npy"
 _BLOCK = 1024  # images normalised at a time
@@ -69,7 +70,7 @@ class TargetsWriter:
         return {f"train/{name}": value for name, value in accuracy.items()}
 
 
-class TargetsView:
+class TargetsView(CleanTargets):
     """A dataset's distillation targets, normalised.
 
     Args:
@@ -95,6 +96,11 @@ class TargetsView:
         """Return logits (N, K) and the normalised targets by level of the samples `indices`."""
         features = {level: rows.take(indices) for level, rows in self._levels.items()}
         return self._logits.take(indices), features
+
+
+def stored_norms(path: Path, norm: str, levels: tuple[str, ...]) -> dict[str, TargetNorm]:
+    """Return the norm of each level, fitted to the `targets` artifact in the folder `path`."""
+    return {level: TargetNorm.fit(norm, mapped(_file(path, level))) for level in levels}
 
 
 class _NormalisedRows:

@@ -1,6 +1,7 @@
 """Where a student's targets come from: an artifact, memory, or the networks that make them.
 
-All three give the same within the stored precision (float16 features, float32 logits):
+The three of clean images give the same within the stored precision (float16 features, float32
+logits):
 
 * `TargetsView` reads an artifact of the stage `targets`.
 * `TargetsInMemory` computes them once when a student's training starts, in the batches and the
@@ -9,10 +10,13 @@ All three give the same within the stored precision (float16 features, float32 l
   neither on disk nor into memory. What a network says of an image depends, in the last digits, on
   the batch the image is in: features equal the stored ones within a step or two of half precision,
   logits to about 1e-5 of their size.
+
+`view_targets` has the source of those who look at what the student sees.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -26,21 +30,44 @@ from mlfd_tune.core.stages.feature_formats import to_half
 from mlfd_tune.core.stages.feature_sources import as_stored
 from mlfd_tune.core.target_norm import TargetNorm
 
-__all__ = ["TargetMaker", "TargetSource", "TargetsInMemory", "TargetsOnTheFly"]
+__all__ = [
+    "CleanTargets",
+    "TargetMaker",
+    "TargetSource",
+    "TargetsInMemory",
+    "TargetsOnTheFly",
+    "fit_norms",
+]
 
 _TINY = 1e-6  # a channel with less spread counts as constant, as in `TargetNorm.fit`
 
 
-class TargetSource(Protocol):
-    """A dataset's distillation targets, normalised, sample by sample."""
+class TargetSource(ABC):
+    """A dataset's distillation targets, normalised, batch by batch."""
 
+    @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of one image's target at every level."""
-        ...
 
+    @abstractmethod
+    def taught(self, indices: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what a student learns from a batch: logits (N, K) and normalised targets by level.
+
+        Args:
+            indices: Which samples, of shape (N,).
+            images: These samples as the student sees them: augmented (N, 3, H, W) in 0-1.
+        """
+
+
+class CleanTargets(TargetSource):
+    """Targets of the images as they are, whatever a student sees of them."""
+
+    @abstractmethod
     def gather(self, indices: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (N, K) and the normalised targets by level of the samples `indices`."""
-        ...
+
+    def taught(self, indices: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: D102
+        return self.gather(indices)
 
 
 class TargetMaker(Protocol):
@@ -65,7 +92,7 @@ class TargetMaker(Protocol):
         ...
 
 
-class TargetsInMemory:
+class TargetsInMemory(CleanTargets):
     """Targets computed now, all of them, and held as the stage `targets` stores them.
 
     Args:
@@ -108,7 +135,7 @@ class TargetsInMemory:
         return self.logits.take(indices), features
 
 
-class TargetsOnTheFly:
+class TargetsOnTheFly(CleanTargets):
     """Targets computed for the images of every batch.
 
     The norm ``standardise`` needs the statistics of all training targets: one pass over the
@@ -126,11 +153,7 @@ class TargetsOnTheFly:
     ) -> None:
         self.maker = maker
         self.levels = levels
-        norms = (
-            _standardising(maker, levels)
-            if norm == "standardise"
-            else {level: TargetNorm(norm) for level in levels}
-        )
+        norms = fit_norms(maker, norm, levels)
         self.norms = {level: each.to(device) for level, each in norms.items()}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -144,6 +167,13 @@ class TargetsOnTheFly:
             return logits.float(), {
                 level: self.norms[level](as_stored(features[level])) for level in self.levels
             }
+
+
+def fit_norms(maker: TargetMaker, norm: str, levels: tuple[str, ...]) -> dict[str, TargetNorm]:
+    """Return the norm of each level: of ``standardise``, after one pass over the clean images."""
+    if norm == "standardise":
+        return _standardising(maker, levels)
+    return {level: TargetNorm(norm) for level in levels}
 
 
 def _standardising(maker: TargetMaker, levels: tuple[str, ...]) -> dict[str, TargetNorm]:

@@ -16,6 +16,7 @@ from mlfd_tune.core.stages.feature_sources import without_autocast
 from mlfd_tune.core.stages.joint_teacher import JointTeacherStage, load_joint_teacher
 from mlfd_tune.core.stages.target_files import TargetsWriter, targets_bytes
 from mlfd_tune.core.stages.teacher import load_backbone
+from mlfd_tune.core.stages.view_targets import JointView, teacher_name
 from mlfd_tune.core.store import Artifact, Stage, StageContext, StageResult
 
 __all__ = ["JointTargets", "TargetsSpec", "TargetsStage"]
@@ -74,6 +75,16 @@ class TargetsStage(Stage):
     def maker(self, inputs: Mapping[str, Artifact], device: torch.device) -> JointTargets:
         """Return what makes the targets, with the artifacts that this stage reads."""
         return JointTargets(self.joint_teacher, self.spec.dataset, inputs, device)
+
+    def networks(self) -> dict[str, Stage]:
+        """Return the stages of the networks that say the targets, as `JointView` names them."""
+        joint = self.joint_teacher
+        teachers = {name: joint.features[name, self.dataset].teacher for name in joint.teachers}
+        return {"joint_teacher": joint} | {teacher_name(name): teachers[name] for name in teachers}
+
+    def view(self, inputs: Mapping[str, Artifact], device: torch.device) -> JointView:
+        """Return what says the targets of any images, with the artifacts of `networks`."""
+        return JointView(self.joint_teacher, self.dataset, inputs, device)
 
     def run(self, context: StageContext) -> StageResult:
         """Fuse the features and keep logits and features."""

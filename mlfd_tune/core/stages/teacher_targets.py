@@ -17,6 +17,7 @@ from mlfd_tune.core.stages.images import ImageBatches
 from mlfd_tune.core.stages.model_files import load_description
 from mlfd_tune.core.stages.target_files import TargetsWriter, targets_bytes
 from mlfd_tune.core.stages.teacher import Teacher, load_backbone
+from mlfd_tune.core.stages.view_targets import TeacherView
 from mlfd_tune.core.store import Artifact, Stage, StageContext, StageResult
 
 __all__ = ["TeacherTargets", "TeacherTargetsSpec", "TeacherTargetsStage"]
@@ -73,6 +74,16 @@ class TeacherTargetsStage(Stage):
     def maker(self, inputs: Mapping[str, Artifact], device: torch.device) -> TeacherTargets:
         """Return what makes the targets, with the artifacts that this stage reads."""
         return TeacherTargets(self.teacher.threads, self.out_shapes, inputs, device)
+
+    def networks(self) -> dict[str, Stage]:
+        """Return the stage of the network that says the targets."""
+        return {"teacher": self.teacher}
+
+    def view(self, inputs: Mapping[str, Artifact], device: torch.device) -> TeacherView:
+        """Return what says the targets of any images, with the artifact of `networks`."""
+        return TeacherView(
+            inputs["teacher"].path, self.out_shapes, self.teacher.threads, "fp32", device
+        )
 
     def run(self, context: StageContext) -> StageResult:
         """Run the teacher in large batches and keep logits and features."""

@@ -22,14 +22,13 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from mlfd_tune.ablation import arms_of, comparison_rows
-from mlfd_tune.ablation.tables import ArmRow
+from mlfd_tune.ablation import ArmRow, arms_of, comparison_rows
 from mlfd_tune.config import AblationConfig, Loaded, SweepConfig, load_experiment
 from mlfd_tune.core.data import AugmentSpec
 from mlfd_tune.core.data.augmentation import PRESETS
 from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.models import fusion_depth
-from mlfd_tune.core.statistics import Interval, paired_interval
+from mlfd_tune.core.statistics import Interval, mean_interval, paired_interval
 from mlfd_tune.tracking import leaderboard, open_client, vocabulary
 from mlfd_tune.tracking.client import sqlite_path
 from mlfd_tune.tracking.session import tag_equals
@@ -123,14 +122,16 @@ def result(uri: str, client: MlflowClient, loaded: Loaded, run: Run) -> str:
 def compared(rows: Sequence[ArmRow], config: AblationConfig) -> Table:
     """Return arms against the reference arm: of each dataset the accuracy and the difference."""
     of_arm = {(row.arm, row.dataset): row for row in rows}
-    arms, datasets = arms_of(config.design), config.target_names
+    arms, datasets = arms_of(config), config.target_names
     heads = (head for dataset in datasets for head in (dataset, f"against {arms[0].name}"))
     table = [["arm", *heads]]
     for arm in arms:
         table.append([arm.name])
         for row in (of_arm.get((arm.name, dataset)) for dataset in datasets):
             difference = "reference" if arm.is_reference else gain(row.difference if row else None)
-            table[-1] += [accuracy(row.mean if row else None), difference]
+            # Student's t, even around the mean, as in the tables of searches.
+            mean = mean_interval(list(row.values.values())) if row else None
+            table[-1] += [accuracy(mean), difference]
     return table
 
 
@@ -140,7 +141,7 @@ def differences(uri: str, loaded: Loaded, run: Run, pairs: str) -> str:
     assert isinstance(config, AblationConfig)
     rows = comparison_rows(uri, loaded.name, config, run.data.tags[vocabulary.SWEEP])
     values = {(row.arm, row.dataset): row.values for row in rows}
-    arms = [arm.name for arm in arms_of(config.design)]
+    arms = [arm.name for arm in arms_of(config)]
     table = [["difference in points", *config.target_names]]
     for pair in pairs.split(" | "):
         for name in (names := pair.split(" - ")):
@@ -155,7 +156,7 @@ def differences(uri: str, loaded: Loaded, run: Run, pairs: str) -> str:
 
 def crossed(rows: Sequence[ArmRow], config: AblationConfig) -> Table:
     """Return what methods gain over the first of them, by the other factors of a grid."""
-    (first, *others), arms = config.design.factors["method"], arms_of(config.design)
+    (first, *others), arms = config.design.factors["method"], arms_of(config)
     name_of = {str(sorted(arm.params.items())): arm.name for arm in arms}
     values = {(row.arm, row.dataset): row.values for row in rows}
     keys = [key for key in config.design.factors if key != "method"]

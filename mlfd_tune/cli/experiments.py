@@ -38,6 +38,7 @@ _COMMANDS = {"sweep": "run", "ablation": "run", "train": "train"}
         "mlfd-tune run my.yaml --set search.trials=20 --set 'targets=[digits]'",
         "mlfd-tune run my.yaml --resume",
         "mlfd-tune run my.yaml --profile",
+        "mlfd-tune run experiments/ablation_fusion_depth.yaml --until-resolved 2",
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -48,6 +49,13 @@ _COMMANDS = {"sweep": "run", "ablation": "run", "train": "train"}
     is_flag=True,
     help="Also trace an epoch of one trial and draw which worker did what when, in the run's "
     "folder and among the artifacts of its run in MLflow.",
+)
+@click.option(
+    "--until-resolved",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="WIDTH",
+    help="Of an ablation: add seeds until the 95 % interval of every difference is at most WIDTH "
+    "points wide, or resolve.max_seeds are spent. The same as --set resolve.width=WIDTH.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be computed, and stop.")
 @click.option(
@@ -61,6 +69,7 @@ def run(
     overrides: tuple[str, ...],
     resume: bool,
     profile: bool,
+    until_resolved: float | None,
     dry_run: bool,
     json_: bool,
 ) -> None:
@@ -69,6 +78,9 @@ def run(
     Shared stages that the store already has are reused. Everything is checked before anything is
     written.
     """
+    if until_resolved is not None:
+        _require_ablation(file)
+        overrides = (*overrides, f"resolve.width={until_resolved:g}")
     loaded = _load(file, overrides, "run")
     from mlfd_tune.cli.running import run_experiment, show_plan
 
@@ -100,6 +112,14 @@ def train(config: Path, overrides: tuple[str, ...], device: str | None, json_: b
     from mlfd_tune.cli.training import train_one
 
     train_one(loaded, device, json_)
+
+
+def _require_ablation(file: Path) -> None:
+    from mlfd_tune.config.reading import Reader
+
+    kind = Reader().read(file).get("kind")
+    if kind != "ablation":
+        raise UserError(f"{file}: --until-resolved is for an ablation, and this is a {kind}")
 
 
 def _load(file: Path, overrides: tuple[str, ...], command: str) -> Loaded:

@@ -14,12 +14,19 @@ from mlfd_tune.cli.datasets import data
 from mlfd_tune.cli.doctor import doctor
 from mlfd_tune.cli.evaluation import evaluate
 from mlfd_tune.cli.experiments import run, train
+from mlfd_tune.cli.exporting import export
+from mlfd_tune.cli.importance import importance
 from mlfd_tune.cli.inspection import models
 from mlfd_tune.cli.kinds import kinds
 from mlfd_tune.cli.layers import layers
+from mlfd_tune.cli.leaderboard import leaderboard
 from mlfd_tune.cli.options import Group
 from mlfd_tune.cli.plots import plot
-from mlfd_tune.cli.results import export, leaderboard, ui
+from mlfd_tune.cli.registering import register
+from mlfd_tune.cli.report import report
+from mlfd_tune.cli.reproducing import reproduce
+from mlfd_tune.cli.serving import ui
+from mlfd_tune.cli.tables import table
 from mlfd_tune.core.errors import UserError
 
 __all__ = ["main"]
@@ -52,8 +59,13 @@ for command in (
     train,
     evaluate,
     leaderboard,
+    table,
+    report,
+    importance,
     plot,
     export,
+    reproduce,
+    register,
     data,
     models,
     layers,

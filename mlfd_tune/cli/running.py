@@ -6,16 +6,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import click
 
-from mlfd_tune.ablation import Ablation, ablation_tables, comparison_rows
+from mlfd_tune.ablation import Ablation, ablation_tables, read_ablation
+from mlfd_tune.ablation.contribution import contributions
+from mlfd_tune.ablation.table_formats import WIDTH, rich_tables
 from mlfd_tune.cli.checks import check_inputs
 from mlfd_tune.cli.options import console, print_json, problems_in
 from mlfd_tune.cli.profiling import write_profile
 from mlfd_tune.config import AblationConfig, Loaded
-from mlfd_tune.tracking import leaderboard, rich_tables
+from mlfd_tune.tracking import leaderboard
+from mlfd_tune.tracking import rich_tables as leaderboard_tables
 from mlfd_tune.tune import Experiment, Progress, Sweep
 from mlfd_tune.tune.caching import with_caching
 from mlfd_tune.tune.dry_run import describe_plan, print_plan
@@ -66,11 +68,7 @@ def run_experiment(
             sys.exit(_INTERRUPTED)
     if profile:
         write_profile(folder, loaded.config.tracking.uri, progress.say)
-    if json_:
-        rows = _rows(loaded, folder.id)
-        print_json({"experiment": loaded.name, "run": folder.id, "rows": rows})
-    else:
-        _print_result(loaded, folder.id)
+    (_print_json if json_ else _print_result)(loaded, folder.id)
 
 
 def _checked(loaded: Loaded) -> Experiment:
@@ -79,21 +77,26 @@ def _checked(loaded: Loaded) -> Experiment:
     return experiment
 
 
-def _rows(loaded: Loaded, run_id: str) -> list[dict[str, Any]]:
+def _print_json(loaded: Loaded, run_id: str) -> None:
     uri, config = loaded.config.tracking.uri, loaded.config
     if isinstance(config, AblationConfig):
-        return [asdict(row) for row in comparison_rows(uri, loaded.name, config, run_id)]
-    return [row.as_json() for row in leaderboard(uri, loaded.name)]
+        result = read_ablation(uri, loaded.name, config, run_id)
+        teachers = [asdict(one) for one in contributions(config, result.rows)]
+        print_json(result.as_json() | {"contributions": teachers})
+        return
+    rows = [row.as_json() for row in leaderboard(uri, loaded.name)]
+    print_json({"experiment": loaded.name, "run": run_id, "rows": rows})
 
 
 def _print_result(loaded: Loaded, run_id: str) -> None:
     uri, config, out = loaded.config.tracking.uri, loaded.config, console()
     if isinstance(config, AblationConfig):
-        rows = comparison_rows(uri, loaded.name, config, run_id)
-        out.print(*ablation_tables(rows, config.metric), sep="")
+        result = read_ablation(uri, loaded.name, config, run_id)
+        tables = ablation_tables(result, contributions(config, result.rows))
+        for item in rich_tables(tables, result.notes):
+            out.print(item, width=min(WIDTH, out.width), highlight=False)
+        more = f"mlfd-tune table {loaded.name}"
     else:
-        out.print(*rich_tables(leaderboard(uri, loaded.name)), sep="")
-    out.print(
-        f"\nmlfd-tune leaderboard {loaded.name} · mlfd-tune export {loaded.name} · mlfd-tune ui",
-        highlight=False,
-    )
+        out.print(*leaderboard_tables(leaderboard(uri, loaded.name)), sep="")
+        more = f"mlfd-tune export {loaded.name}"
+    out.print(f"\nmlfd-tune leaderboard {loaded.name} · {more} · mlfd-tune ui", highlight=False)

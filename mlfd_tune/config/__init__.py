@@ -5,11 +5,11 @@ of one student: a base with some dotted keys set.
 """
 
 from mlfd_tune.config.assign import assign, settings_for
-from mlfd_tune.config.loading import Loaded, load_experiment
+from mlfd_tune.config.design import DesignSettings, OwnDesign, Part, ResolveSettings
+from mlfd_tune.config.loading import KINDS, Loaded, load_experiment
 from mlfd_tune.config.schema import (
     AblationConfig,
     ConfirmSettings,
-    DesignSettings,
     ExperimentConfig,
     Provenance,
     ResourceSettings,
@@ -23,12 +23,16 @@ from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.config.space import SearchSpace
 
 __all__ = [
+    "KINDS",
     "AblationConfig",
     "ConfirmSettings",
     "DesignSettings",
     "ExperimentConfig",
     "Loaded",
+    "OwnDesign",
+    "Part",
     "Provenance",
+    "ResolveSettings",
     "ResourceSettings",
     "SearchSettings",
     "SearchSpace",

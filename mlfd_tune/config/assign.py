@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,10 +14,10 @@ from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.models import LEVELS
 from mlfd_tune.core.settings import PipelineSettings
 
-__all__ = ["assign", "chosen_for", "settings_for"]
+__all__ = ["OVERRIDES", "assign", "chosen_for", "discard", "open_mapping", "settings_for"]
 
-# Per-dataset tables, and the general section whose keys they override.
-_OVERRIDES = {"student": "students", "teacher": "teachers"}
+OVERRIDES = {"student": "students", "teacher": "teachers"}
+"""General sections, and the per-dataset tables whose keys override theirs."""
 
 # Tables whose keys are themselves dotted; None stands for any dataset or arm.
 _TABLES: tuple[tuple[str | None, ...], ...] = (
@@ -26,6 +26,9 @@ _TABLES: tuple[tuple[str | None, ...], ...] = (
     ("design", "factors"),
     ("design", "reference"),
     ("design", "arms", None),
+    ("design", "datasets", None, "factors"),
+    ("design", "datasets", None, "reference"),
+    ("design", "datasets", None, "arms", None),
 )
 
 
@@ -44,7 +47,7 @@ def assign(raw: dict[str, Any], key: str, value: Any) -> tuple[str, ...]:
     parts = _parts(raw, key)
     node = raw
     for part in parts[:-1]:
-        node = _open(node, part)
+        node = open_mapping(node, part)
     node[parts[-1]] = copy.deepcopy(value)
     return parts
 
@@ -81,11 +84,11 @@ def chosen_for(
     for key, value in parameters.items():
         assign(chosen, key, value)
         section, _, rest = key.partition(".")
-        if section in _OVERRIDES:
-            table = chosen.get(_OVERRIDES[section])
+        if section in OVERRIDES:
+            table = chosen.get(OVERRIDES[section])
             if isinstance(table, dict):
                 for name in [target] if section == "student" else list(table):
-                    _discard(table.get(name), rest.split("."))
+                    discard(table.get(name), rest.split("."))
     return chosen
 
 
@@ -117,7 +120,7 @@ def _table_around(parts: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _open(node: dict[str, Any], part: str) -> dict[str, Any]:
+def open_mapping(node: dict[str, Any], part: str) -> dict[str, Any]:
     """Return the mapping at `part`, putting one there where there is none."""
     below = node.get(part)
     if not isinstance(below, dict):
@@ -133,11 +136,12 @@ def _written_out(part: str, shorthand: Any) -> dict[str, Any]:
     return {}
 
 
-def _discard(node: Any, parts: list[str]) -> None:
+def discard(node: Any, parts: Sequence[str]) -> None:
+    """Take what the keys lead to out of nested mappings, if it is there."""
     first, *rest = parts
     if not isinstance(node, dict) or first not in node:
         return
     if rest:
-        _discard(_open(node, first), rest)
+        discard(open_mapping(node, first), rest)
     else:
         del node[first]

@@ -12,10 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mlfd_tune.config.design import DesignSettings
 from mlfd_tune.config.messages import Location, Problem, in_words
 from mlfd_tune.config.schema import ExperimentConfig
 from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.config.varied import problems_of_varied_keys
+from mlfd_tune.core.errors import allowed_values
 
 __all__ = ["problems_of"]
 
@@ -23,7 +25,18 @@ _PASSES = 8  # sections lie at most a few levels deep
 
 # What stands below these is named elsewhere in the section: taking it out would only make new
 # problems there.
-_REFERRED_TO = (("search", "space"), ("search", "datasets"), ("design", "factors"))
+_REFERRED_TO = (
+    ("search", "space"),
+    ("search", "datasets"),
+    ("design", "factors"),
+    ("design", "datasets"),
+)
+
+# Sections that may say something of single target datasets.
+_OF_TARGETS: dict[str, type[SearchSettings] | type[DesignSettings]] = {
+    "search": SearchSettings,
+    "design": DesignSettings,
+}
 
 
 def problems_of(raw: Mapping[str, Any], model: type[ExperimentConfig]) -> list[Problem]:
@@ -44,21 +57,40 @@ def problems_of(raw: Mapping[str, Any], model: type[ExperimentConfig]) -> list[P
 
 
 def _problems_of_targets(raw: Mapping[str, Any]) -> list[Problem]:
-    """Return what a sweep's search lacks for its targets, or says of datasets that are not there.
+    """Return what a search or a design lacks for the targets, or says of unknown datasets.
 
     Here and not in the schema, so that it is told whatever else is wrong.
     """
     datasets, targets = raw.get("datasets"), raw.get("targets")
-    if "search" not in raw or not isinstance(datasets, Mapping):
-        return []
-    try:
-        search = SearchSettings.model_validate(raw["search"])
-    except ValidationError:  # told by the schema
+    if not isinstance(datasets, Mapping):
         return []
     named = targets if isinstance(targets, list) else list(datasets)
     known = [name for name in named if isinstance(name, str) and name in datasets]
-    found = [line.partition(": ") for line in search.problems_with(datasets, known)]
-    return [Problem(tuple(key.split(".")), text) for key, _, text in found]
+    found: list[Problem] = []
+    for section, schema in _OF_TARGETS.items():
+        if section not in raw:
+            continue
+        try:
+            settings = schema.model_validate(raw[section])
+        except ValidationError:  # told by the schema
+            found += _unknown_datasets(raw, section)
+            continue
+        for line in settings.problems_with(datasets, known):
+            key, _, text = line.partition(": ")
+            found.append(Problem(tuple(key.split(".")), text))
+    return found
+
+
+def _unknown_datasets(raw: Mapping[str, Any], section: str) -> list[Problem]:
+    own = raw[section].get("datasets") if isinstance(raw[section], Mapping) else None
+    return [
+        Problem(
+            (section, "datasets", name),
+            f"unknown dataset {allowed_values(str(name), raw['datasets'])}",
+        )
+        for name in (own if isinstance(own, Mapping) else ())
+        if name not in raw["datasets"]
+    ]
 
 
 def _repeatedly(raw: Mapping[str, Any], model: type[ExperimentConfig]) -> list[Problem]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlfd_tune.config.assign import assign
+from mlfd_tune.config.base import put_below
 from mlfd_tune.config.checking import problems_of
 from mlfd_tune.config.messages import Location
 from mlfd_tune.config.reading import Reader, absolute_paths, parse_yaml
@@ -47,8 +48,8 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     """Read and check an experiment file.
 
     ``include: other.yaml`` (or a list) in any mapping merges another file's keys under those that
-    stand beside it. Paths of datasets, weights and includes are relative to the file that names
-    them.
+    stand beside it. The settings of an ablation's ``design.base`` come below all of them. Paths of
+    datasets, weights, includes and bases are relative to the file that names them.
 
     Args:
         path: A YAML file with a key ``kind``.
@@ -57,7 +58,19 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     Raises:
         UserError: With every problem found.
     """
-    path = Path(path)
+    return _load(Path(path), overrides, ())[0]
+
+
+def _load(
+    path: Path, overrides: Sequence[str], above: tuple[Path, ...]
+) -> tuple[Loaded, Mapping[Location, str]]:
+    """Return an experiment, and the file that each of its keys stands in.
+
+    Args:
+        path: The file.
+        overrides: Of `load_experiment`.
+        above: The files that are built around it, outermost first.
+    """
     reader = Reader()
     raw = reader.read(path)
     for text in overrides:
@@ -68,10 +81,35 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
         problem = "this key is needed" if kind is None else f"unknown kind {kind!r}"
         where = reader.origin(("kind",))
         raise UserError(f"{where}: kind: {problem} {allowed_values(str(kind), KINDS)}")
+    base = _base_of(raw)
+    if base is not None:
+        below, origins = _load_base(base, (*above, path))
+        raw = put_below(raw, below.raw)
+        reader.origins = {**origins, **reader.origins}
     problems = problems_of(raw, KINDS[kind])
     if problems:
         raise UserError(*(f"{reader.origin(found.location)}: {found}" for found in problems))
-    return Loaded(KINDS[kind].model_validate(raw), raw, path)
+    return Loaded(KINDS[kind].model_validate(raw), raw, path), reader.origins
+
+
+def _base_of(raw: Mapping[str, Any]) -> Path | None:
+    design = raw.get("design") if raw["kind"] == "ablation" else None
+    base = design.get("base") if isinstance(design, Mapping) else None
+    return Path(base) if isinstance(base, str) else None
+
+
+def _load_base(base: Path, above: tuple[Path, ...]) -> tuple[Loaded, Mapping[Location, str]]:
+    where = f"{above[-1]}: design.base"
+    if base.resolve() in [file.resolve() for file in above]:
+        chain = " -> ".join(str(file) for file in (*above, base))
+        raise UserError(f"{where}: {base} is built around itself ({chain})")
+    try:
+        return _load(base, (), above)
+    except UserError as error:
+        first, *others = error.problems
+        named = first if str(base) in first else f"{base}: {first}"
+        more = f" (and {len(others)} more)" if others else ""
+        raise UserError(f"{where}: {named}{more}") from None
 
 
 def _override(raw: dict[str, Any], text: str, origins: dict[Location, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -144,13 +144,30 @@ def _step(node: Any, part: int | str) -> Any:
 def _inside(problem: Problem, raw: Any) -> Problem:
     """Move a key that a validator of a whole section named in its text into the location."""
     key, colon, text = problem.text.partition(": ")
-    if colon:
-        first, _, rest = key.partition(".")
-        for parts in (key.split("."), [first, rest]):  # the keys of some tables have dots
-            inner = (*problem.location, *parts)
-            if _holds(raw, inner):
-                return Problem(inner, text)
-    return problem
+    inner = _leading_to(key.split("."), _at(raw, problem.location)) if colon else None
+    return problem if inner is None else Problem((*problem.location, *inner), text)
+
+
+def _at(raw: Any, location: Location) -> Any:
+    for part in location:
+        raw = _step(raw, part)
+    return raw
+
+
+def _leading_to(parts: Sequence[str], node: Any) -> Location | None:
+    """Return the keys that a dotted one stands for, or None where there are none such.
+
+    The keys of some tables have dots themselves.
+    """
+    if not parts:
+        return ()
+    for length in range(1, len(parts) + 1):
+        key = ".".join(parts[:length])
+        if isinstance(node, Mapping) and key in node:
+            inner = _leading_to(parts[length:], node[key])
+            if inner is not None:
+                return (key, *inner)
+    return None
 
 
 def _fields_at(model: type[BaseModel], location: Location) -> list[str]:

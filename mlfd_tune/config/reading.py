@@ -81,8 +81,9 @@ class Reader:
 
 
 def absolute_paths(raw: Mapping[str, Any], folder: Path) -> None:
-    """Make the paths of datasets and weights absolute that are relative to `folder`."""
-    _absolute(raw.get("teacher"), ("teacher",), folder)
+    """Make the paths of datasets, weights and a base absolute that are relative to `folder`."""
+    for section in ("teacher", "design"):
+        _absolute(raw.get(section), (section,), folder)
     for section in ("datasets", "teachers"):
         entries = raw.get(section)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
@@ -91,7 +92,12 @@ def absolute_paths(raw: Mapping[str, Any], folder: Path) -> None:
 
 def _absolute(node: Any, at: Location, folder: Path) -> None:
     """Make the path absolute that stands in the mapping at `at`, if it is one that has a path."""
-    keys = {("datasets", 2): "path", ("teachers", 2): "weights", ("teacher", 1): "weights"}
+    keys = {
+        ("datasets", 2): "path",
+        ("teachers", 2): "weights",
+        ("teacher", 1): "weights",
+        ("design", 1): "base",
+    }
     key = keys.get((str(at[0]), len(at))) if at else None
     value = node.get(key) if key and isinstance(node, dict) else None
     if not key or not isinstance(value, str) or (key == "weights" and not names_a_file(value)):

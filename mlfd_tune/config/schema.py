@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from mlfd_tune.config.design import DesignSettings, ResolveSettings
 from mlfd_tune.config.messages import ListedError
 from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.core.errors import allowed_values
@@ -20,6 +21,7 @@ __all__ = [
     "DesignSettings",
     "ExperimentConfig",
     "Provenance",
+    "ResolveSettings",
     "ResourceSettings",
     "StoreSettings",
     "SweepConfig",
@@ -148,78 +150,31 @@ class SweepConfig(ExperimentConfig):
     confirm: ConfirmSettings = Field(ConfirmSettings(), description="Confirmation of the best.")
 
 
-class DesignSettings(Spec):
-    """Which arms an ablation compares."""
-
-    kind: Literal["grid", "one_at_a_time", "compare"] = Field(
-        "grid",
-        description="`grid`: every combination of the factors. `one_at_a_time`: the base, and the "
-        "base with one factor changed. `compare`: the arms named.",
-    )
-    factors: dict[str, tuple[Any, ...]] = Field(
-        {}, description="Dotted configuration keys and the values each takes."
-    )
-    arms: dict[str, dict[str, Any]] = Field(
-        {},
-        description="Of `compare`: arms by name, each with its values by dotted key. The first is "
-        "the reference.",
-    )
-    reference: dict[str, Any] = Field(
-        {},
-        description="The arm the others are compared with; by default each factor's first "
-        "value (grid) or the base (one_at_a_time).",
-    )
-
-    @model_validator(mode="after")
-    def _it_has_arms(self) -> DesignSettings:
-        needed, other = ("arms", "factors") if self.kind == "compare" else ("factors", "arms")
-        problems = [] if getattr(self, needed) else [f"{needed}: this key is needed"]
-        if getattr(self, other):
-            problems.append(
-                f"{other}: is not for a design of kind {self.kind!r} (allowed: {needed})"
-            )
-        if self.kind == "compare" and self.reference:
-            problems.append(
-                "reference: is not for a design of kind 'compare', whose first arm it is"
-            )
-        if len(self.arms) == 1:
-            problems.append("arms: there is one only; a comparison needs two or more")
-        if problems:
-            raise ListedError(*problems)
-        return self
-
-    @model_validator(mode="after")
-    def _factors_have_values(self) -> DesignSettings:
-        problems = [
-            f"factors.{key}: needs at least one value"
-            for key, values in self.factors.items()
-            if not values
-        ]
-        for key, value in self.reference.items():
-            if key not in self.factors:
-                known = allowed_values(key, self.factors)
-                problems.append(f"reference.{key}: is not a factor {known}")
-                continue
-            allowed = [_plain(item) for item in self.factors[key]]
-            if self.kind == "grid" and _plain(value) not in allowed:
-                shown = allowed_values(str(value), map(str, allowed))
-                problems.append(f"reference.{key}: {value!r} is not a value of the factor {shown}")
-        if problems:
-            raise ListedError(*problems)
-        return self
-
-
 class AblationConfig(ExperimentConfig):
     """A designed comparison with paired seeds and no early stopping."""
 
     kind: Literal["ablation"] = Field(description="What the file is.")
     design: DesignSettings = Field(description="The arms.")
     seeds: int = Field(3, ge=1, description="Seeds of every arm, the same for all.")
+    resolve: ResolveSettings | None = Field(
+        None,
+        description="null: `seeds` and no more. Else more are added in batches until every "
+        "interval is narrow enough, whatever the differences are.",
+    )
     metric: Literal["val/acc1", "test/acc1"] = Field(
         "val/acc1",
         description="What arms are compared on. `test/acc1` reads the test split of every arm; use "
         "it when nothing is chosen from the table.",
     )
+
+    @model_validator(mode="after")
+    def _seeds_are_within_the_budget(self) -> AblationConfig:
+        if self.resolve is not None and self.resolve.max_seeds < self.seeds:
+            raise ListedError(
+                f"resolve.max_seeds: {self.resolve.max_seeds} are fewer than the {self.seeds} "
+                "seeds to begin with (allowed: seeds or more)"
+            )
+        return self
 
 
 class Provenance(Spec):
@@ -238,6 +193,9 @@ class Provenance(Spec):
     )
     weights: str | None = Field(None, description="Safetensors file beside this one.")
     weights_sha256: str | None = Field(None, description="Checksum of the weights file.")
+    files: dict[str, str] = Field(
+        {}, description="Checksums (SHA-256) of the files that were exported beside this one."
+    )
 
 
 class TrainConfig(ExperimentConfig):
@@ -259,7 +217,3 @@ def pipeline_settings(config: PipelineSettings) -> PipelineSettings:
     """Return the part of an experiment's configuration that decides its students."""
     values = {name: getattr(config, name) for name in PipelineSettings.model_fields}
     return PipelineSettings.model_construct(**values)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -35,7 +35,7 @@ def problems_of_varied_keys(raw: Mapping[str, Any], known: Iterable[Problem] = (
     known = {*known, *_problems(raw, target, {})}
     found = []
     for place, key, value in [*_searched(raw), *_factors(raw)]:
-        student = str(place[2]) if place[:2] == ("search", "datasets") else target
+        student = str(place[2]) if place[1:2] == ("datasets",) else target
         for problem in _problems(raw, student, {key: value}):
             if problem not in known:
                 found.append(Problem((*place, key), _told(problem, key, value)))
@@ -94,19 +94,34 @@ def _factors(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str, Any]]:
     design = raw.get("design")
     if not isinstance(design, Mapping):
         return
-    factors, reference = design.get("factors"), design.get("reference")
-    if isinstance(factors, Mapping):
-        for key, values in factors.items():
-            for value in values if isinstance(values, list) else []:
-                yield ("design", "factors"), key, value
-    if isinstance(reference, Mapping):
-        for key, value in reference.items():
-            if isinstance(factors, Mapping) and value not in (factors.get(key) or []):
-                yield ("design", "reference"), key, value
-    arms = design.get("arms")
-    for name, params in arms.items() if isinstance(arms, Mapping) else ():
+    yield from _of_design(design, ("design",), {})
+    general = _mapping(design, "factors")
+    datasets = design.get("datasets")
+    for name, own in datasets.items() if isinstance(datasets, Mapping) else ():
+        if isinstance(own, Mapping):
+            at = ("design", "datasets", str(name))
+            yield from _of_design(own, at, general)
+
+
+def _of_design(
+    design: Mapping[str, Any], at: Location, general: Mapping[str, Any]
+) -> Iterator[tuple[Location, str, Any]]:
+    factors = _mapping(design, "factors")
+    for key, values in factors.items():
+        for value in values if isinstance(values, list) else []:
+            yield (*at, "factors"), key, value
+    for key, value in _mapping(design, "reference").items():
+        if value not in ({**general, **factors}.get(key) or []):
+            yield (*at, "reference"), key, value
+    for name, params in _mapping(design, "arms").items():
         for key, value in params.items() if isinstance(params, Mapping) else ():
-            yield ("design", "arms", str(name)), key, value
+            yield (*at, "arms", str(name)), key, value
+
+
+def _mapping(section: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the mapping that stands at a key; an empty one where anything else does."""
+    found = section.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _any_target(raw: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from mlfd_tune.tracking import vocabulary
 from mlfd_tune.tracking.session import tag_equals
-from mlfd_tune.tracking.stored_runs import TAGS, TEST, VAL, Parent, StoredRun, sweep_of
+from mlfd_tune.tracking.stored_runs import (
+    DATA_PREFIX,
+    TAGS,
+    TEST,
+    VAL,
+    Parent,
+    StoredRun,
+    sweep_of,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,6 +102,7 @@ class ApiRuns:
 
 def _stored(run: Run) -> StoredRun:
     tags, metrics = run.data.tags, run.data.metrics
+    steps = {metric.key: int(metric.step) for metric in run.data.to_proto().metrics}
     return StoredRun(
         experiment_id=run.info.experiment_id,
         run_id=run.info.run_id,
@@ -103,4 +112,7 @@ def _stored(run: Run) -> StoredRun:
         val=metrics.get(VAL),
         test=metrics.get(TEST),
         params=run.data.params,
+        val_step=steps.get(VAL),
+        test_step=steps.get(TEST),
+        data=tags.get(DATA_PREFIX + tags.get(vocabulary.DATASET, "")),
     )

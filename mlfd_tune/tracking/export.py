@@ -1,31 +1,30 @@
-"""Exporting the best configuration of every dataset: a YAML file that trains it, and weights."""
+"""Exporting the best configuration of every dataset as a bundle of files.
+
+``<dataset>.yaml`` trains it again and says where it comes from; ``.json`` says the same for
+programs, with the leaderboard's row; ``.safetensors`` and ``.onnx`` are the network; ``.md`` is the
+model card. `export_source` gathers what is known of a configuration, `export_bundle` writes it.
+"""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Final
 
-import yaml
-
-from mlfd_tune.config import Provenance, StoreSettings
-from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.statistics import Interval
-from mlfd_tune.core.store import Artifact, Store
-from mlfd_tune.core.store.artifact import file_digest, write_atomically
-from mlfd_tune.tracking import vocabulary
-from mlfd_tune.tracking.client import absolute_uri, open_client
+from mlfd_tune.core.store import Store
+from mlfd_tune.tracking.client import open_client
+from mlfd_tune.tracking.export_bundle import FORMATS, Bundle
+from mlfd_tune.tracking.export_files import staged
+from mlfd_tune.tracking.export_source import read_source
 from mlfd_tune.tracking.leaderboard import Row, leaderboard
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "best_rows", "export_best", "parse_formats"]
 
-__all__ = ["Exported", "best_rows", "export_best"]
+DEFAULT_FORMATS: Final = ("yaml", "safetensors", "card")
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,39 @@ class Exported:
 
     Attributes:
         row: The leaderboard's row it comes from.
-        config: The YAML file.
-        weights: The safetensors file; None when the store no longer has them.
+        files: The files by their format, of those that were asked for.
         better_control: A baseline or control with higher validation accuracy, if there is one.
+        onnx_difference: How far a logit of the ONNX file lies from torch's at most.
     """
 
     row: Row
-    config: Path
-    weights: Path | None
+    files: Mapping[str, Path]
     better_control: Row | None
+    onnx_difference: float | None = None
+
+    @property
+    def config(self) -> Path | None:
+        """The YAML file."""
+        return self.files.get("yaml")
+
+    @property
+    def weights(self) -> Path | None:
+        """The safetensors file; None when the store no longer has the weights."""
+        return self.files.get("safetensors")
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the formats that a text names, separated by commas.
+
+    Raises:
+        UserError: For a format that there is not, or none.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    wrong = [name for name in names if name not in FORMATS]
+    if wrong or not names:
+        name = wrong[0] if wrong else ""
+        raise UserError(f"--format: unknown {name!r} {allowed_values(name, FORMATS)}")
+    return names
 
 
 def best_rows(rows: Sequence[Row]) -> dict[str, Row]:
@@ -58,131 +81,59 @@ def best_rows(rows: Sequence[Row]) -> dict[str, Row]:
 
 
 def export_best(
-    uri: str, experiment: str, folder: Path, store_path: str, dataset: str | None = None
+    uri: str,
+    experiment: str,
+    folder: Path,
+    store_path: str,
+    dataset: str | None = None,
+    formats: Collection[str] = DEFAULT_FORMATS,
 ) -> list[Exported]:
-    """Write the best configuration of every dataset to `folder`.
+    """Write the best configuration of every dataset to `folder`: all files, or none.
 
     Args:
         uri: MLflow tracking URI.
         experiment: Name of the experiment.
-        folder: Where ``<dataset>.yaml`` and ``<dataset>.safetensors`` go.
+        folder: Where the files go, named for the dataset.
         store_path: The artifact store that has the weights.
         dataset: Only this dataset.
+        formats: Which of `FORMATS` to write.
 
     Raises:
-        UserError: There is nothing to export.
+        UserError: There is nothing to export, the folder cannot be written, or the network cannot
+            be had as ONNX.
     """
+    if "onnx" in formats:
+        from mlfd_tune.core.onnx_export import require_onnx
+
+        require_onnx()
     # Of all runs: a later one without confirmation must not hide an earlier one with it.
     rows = leaderboard(uri, experiment, dataset=dataset, all_runs=True)
     best = best_rows(rows)
     if not best:
         raise UserError(f"{experiment}: no finished run to export")
-    folder.mkdir(parents=True, exist_ok=True)
     client, store = open_client(uri), Store(store_path)
     exported = []
-    for row in best.values():
-        better = [
-            other
-            for other in rows
-            if (other.dataset, other.sweep, other.status) == (row.dataset, row.sweep, row.status)
-            and _is_comparison(other.method)
-            and _mean(other.val) > _mean(row.val)
-        ]
-        exported.append(_export(client, uri, row, folder, store, next(iter(better), None)))
+    with staged(folder) as temporary:
+        for row in best.values():
+            source = read_source(client, uri, row, store)
+            bundle = Bundle(source, _better_control(row, rows), temporary, formats)
+            bundle.write()
+            files = {name: folder / file.name for name, file in bundle.files.items()}
+            difference = bundle.onnx.largest_difference if bundle.onnx else None
+            exported.append(Exported(row, files, bundle.better, difference))
     return exported
 
 
-def _export(
-    client: MlflowClient, uri: str, row: Row, folder: Path, store: Store, better: Row | None
-) -> Exported:
-    # One set of weights is exported: the seed that does best on validation.
-    runs = [client.get_run(run_id) for run_id in row.run_ids]
-    run = max(runs, key=lambda run: run.data.metrics["val/acc1"])
-    artifacts = _artifacts(run, store)
-    student = artifacts.get("student")
-    weights = None
-    if student is not None:
-        weights = folder / f"{row.dataset}.safetensors"
-        temporary = weights.with_suffix(".tmp")
-        shutil.copyfile(student.path / "model.safetensors", temporary)
-        temporary.replace(weights)
-    content = _resolved_config(client, run)
-    content["name"] = row.experiment
-    content["store"] = StoreSettings(path=str(store.root)).model_dump(exclude_none=True)
-    content["tracking"] = {"uri": absolute_uri(uri)}
-    content["provenance"] = _provenance(row, run, uri, artifacts, weights).model_dump()
-    path = folder / f"{row.dataset}.yaml"
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    write_atomically(path, text.encode())
-    return Exported(row, path, weights, better)
-
-
-def _resolved_config(client: MlflowClient, run: Run) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = client.download_artifacts(run.info.run_id, "config.yaml", folder)
-        content: dict[str, Any] = yaml.safe_load(Path(path).read_text())
-    return content
-
-
-def _artifacts(run: Run, store: Store) -> dict[str, Artifact]:
-    """Return the artifacts below the run's student by their labels, and it as ``student``.
-
-    A baseline goes by ``student`` too: both are what the exported file trains.
-    """
-    found: dict[str, Artifact] = {}
-
-    def visit(key: str, name: str | None = None) -> None:
-        for path in store.root.glob(f"artifacts/*/{key}"):
-            artifact = Artifact.open(path)
-            label = name or artifact.manifest.label
-            if label not in found:
-                found[label] = artifact
-                for below in artifact.manifest.below:
-                    visit(below)
-
-    visit(run.data.tags[vocabulary.ARTIFACT_KEY], "student")
-    return found
-
-
-def _provenance(
-    row: Row, run: Run, uri: str, artifacts: dict[str, Artifact], weights: Path | None
-) -> Provenance:
-    tags, metrics = run.data.tags, run.data.metrics
-    expected: dict[str, float | None] = {
-        name: metrics[name]
-        for name in ("val/acc1", "val/acc5", "test/acc1", "test/acc5")
-        if name in metrics
-    }
-    for name, interval in (("val/acc1", row.val), ("test/acc1", row.test), ("gain", row.gain)):
-        if interval is not None:
-            expected |= {
-                f"{name} mean": interval.mean,
-                f"{name} low": interval.low,
-                f"{name} high": interval.high,
-            }
-    versions = {
-        name.removeprefix("mlfd.version."): value
-        for name, value in tags.items()
-        if name.startswith("mlfd.version.")
-    }
-    keys = {name: artifact.key for name, artifact in artifacts.items()}
-    return Provenance(
-        experiment=row.experiment,
-        run_id=run.info.run_id,
-        tracking_uri=absolute_uri(uri),
-        versions=versions,
-        data={
-            artifact.manifest.dataset or "": artifact.key
-            for artifact in artifacts.values()
-            if artifact.manifest.stage == "dataset"
-        },
-        artifacts=keys,
-        seed=int(tags[vocabulary.SEED]),
-        status=row.status,
-        expected=expected,
-        weights=weights.name if weights else None,
-        weights_sha256=file_digest(weights) if weights else None,
+def _better_control(row: Row, rows: Sequence[Row]) -> Row | None:
+    """Return a baseline or control of the same run with higher validation accuracy."""
+    better = (
+        other
+        for other in rows
+        if (other.dataset, other.sweep, other.status) == (row.dataset, row.sweep, row.status)
+        and _is_comparison(other.method)
+        and _mean(other.val) > _mean(row.val)
     )
+    return next(better, None)
 
 
 def _is_comparison(method: str) -> bool:

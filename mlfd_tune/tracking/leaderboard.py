@@ -7,12 +7,13 @@ accuracy: search and selection see validation only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.statistics import Interval, mean_interval, paired_interval
 from mlfd_tune.tracking import vocabulary
+from mlfd_tune.tracking.folding import in_one_place
 from mlfd_tune.tracking.results import TEST, VAL, Result, read_results
 
 __all__ = ["STATUSES", "Row", "leaderboard"]
@@ -35,8 +36,8 @@ class Row:
     """One configuration on one dataset. Accuracies are in percent, gains in percentage points.
 
     Attributes:
-        experiment: Name of the MLflow experiment.
-        sweep: Id of the parent run.
+        experiment: Name of the MLflow experiment; of a folded row all of them, by name.
+        sweep: Id of the parent run; empty for a folded row.
         dataset: Target dataset.
         method: How the student learned; ``none`` and ``own_teacher`` are baseline and control.
         status: One of `STATUSES`.
@@ -52,6 +53,7 @@ class Row:
             `val/acc1` where there is no test accuracy.
         run_ids: MLflow runs, in the order of the seeds.
         params: Settings in which the configurations of this sweep and dataset differ.
+        settings: All settings of the first seed.
     """
 
     experiment: str
@@ -70,6 +72,7 @@ class Row:
     gain_metric: str | None
     run_ids: tuple[str, ...]
     params: Mapping[str, str]
+    settings: Mapping[str, str]
 
     @property
     def run_id(self) -> str:
@@ -107,6 +110,7 @@ def leaderboard(
     method: str | None = None,
     status: str | None = None,
     all_runs: bool = False,
+    fold: bool = False,
 ) -> list[Row]:
     """Return the rows of one experiment, or of all.
 
@@ -120,6 +124,8 @@ def leaderboard(
         method: Only this method.
         status: Only this one of `STATUSES`.
         all_runs: Every run of an experiment, not only its latest.
+        fold: Make one row of a configuration that several experiments, or several runs of one, have
+            trained on the same data (`folding`). The row's experiment names all of them.
 
     Raises:
         UserError: For an unusable URI or a name that no run has, with what exists.
@@ -128,6 +134,9 @@ def leaderboard(
         raise UserError(f"status: unknown {status!r} {allowed_values(status, STATUSES)}")
     run_status = _RUN_STATUS.get(status or "", "FINISHED")
     results = read_results(uri, experiment, run_status, dataset, all_runs=all_runs)
+    experiments = {result.run_id: result.experiment for result in results}
+    if fold:
+        results = in_one_place(uri, results)
     methods = {result.method for result in results}
     if method is not None and methods and method not in methods:
         raise UserError(f"method: no run of {method!r} {allowed_values(method, methods)}")
@@ -142,6 +151,8 @@ def leaderboard(
     references = _references(groups)
     differing = _differing_params(groups)
     rows = [_row(group, run_status, references, differing) for group in shown]
+    if fold:
+        rows = [_named(row, experiments) for row in rows]
     wanted = [row for row in rows if method in (None, row.method) and status in (None, row.status)]
     return sorted(wanted, key=_order)
 
@@ -235,7 +246,14 @@ def _row(
         gain_metric=metric or own_metric,
         run_ids=tuple(result.run_id for result in group),
         params={name: first.params[name] for name in names},
+        settings=first.params,
     )
+
+
+def _named(row: Row, experiments: Mapping[str, str]) -> Row:
+    """Return a folded row with the names of the experiments that its runs are of."""
+    names = sorted({experiments[run_id] for run_id in row.run_ids})
+    return replace(row, experiment=", ".join(names), sweep="")
 
 
 def _status(group: _Group, run_status: str) -> str:

@@ -45,6 +45,9 @@ class Result:
         run_id: MLflow's id of the run.
         started: Start in milliseconds since 1970.
         params: Flat settings.
+        val_step: The epoch that `val` is of, or None.
+        test_step: The epoch that `test` is of, or None.
+        data: Id of the stage run that packed the dataset's images, or None.
     """
 
     experiment: str
@@ -61,6 +64,9 @@ class Result:
     run_id: str
     started: int
     params: Mapping[str, str]
+    val_step: int | None = None
+    test_step: int | None = None
+    data: str | None = None
 
 
 def read_results(
@@ -169,6 +175,9 @@ def _result(run: StoredRun, experiment: str) -> Result:
         run_id=run.run_id,
         started=run.started,
         params=run.params,
+        val_step=run.val_step,
+        test_step=run.test_step,
+        data=run.data,
     )
 
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Final
 
 from mlfd_tune.tracking import vocabulary
-from mlfd_tune.tracking.stored_runs import TAGS, TEST, VAL, Parent, StoredRun, sweep_of
+from mlfd_tune.tracking.stored_runs import (
+    DATA_PREFIX,
+    TAGS,
+    TEST,
+    VAL,
+    Parent,
+    StoredRun,
+    sweep_of,
+)
 
 __all__ = ["SqliteRuns", "UnfamiliarDatabaseError"]
 
@@ -25,7 +33,7 @@ _COLUMNS: Final = {
     "runs": {"run_uuid", "experiment_id", "status", "lifecycle_stage", "start_time"},
     "tags": {"run_uuid", "key", "value"},
     "params": {"run_uuid", "key", "value"},
-    "latest_metrics": {"run_uuid", "key", "value", "is_nan"},
+    "latest_metrics": {"run_uuid", "key", "value", "is_nan", "step"},
 }
 """The columns that are read, by table."""
 
@@ -44,6 +52,7 @@ _METRIC = """(
     SELECT CASE WHEN is_nan THEN NULL ELSE value END
     FROM latest_metrics WHERE key = {name} AND run_uuid = run.run_uuid
 )"""
+_STEP = "(SELECT step FROM latest_metrics WHERE key = {name} AND run_uuid = run.run_uuid)"
 
 
 class UnfamiliarDatabaseError(Exception):
@@ -119,6 +128,9 @@ class SqliteRuns:
         names = {f"tag{number}": name for number, name in enumerate(TAGS)}
         columns = [_TAG.format(name=f":{number}") for number in names]
         columns += [_METRIC.format(name=":val"), _METRIC.format(name=":test")]
+        columns += [_STEP.format(name=":val"), _STEP.format(name=":test")]
+        dataset_tag = f"COALESCE({_TAG.format(name=':dataset_tag')}, '')"
+        columns.append(_TAG.format(name=f":data || {dataset_tag}"))
         of_dataset = "" if dataset is None else f"AND {_TAG.format(name=':dataset_tag')} = :dataset"
         rows = self._database.execute(
             "SELECT CAST(run.experiment_id AS TEXT), run.run_uuid, kind.value, run.start_time, "
@@ -129,20 +141,25 @@ class SqliteRuns:
                 **names,
                 "val": VAL,
                 "test": TEST,
+                "data": DATA_PREFIX,
                 "status": status,
                 "dataset_tag": vocabulary.DATASET,
                 "dataset": dataset,
             },
         )
         found = []
-        for experiment_id, run_id, kind, started, *values, val, test in rows:
-            pairs = zip(TAGS, values, strict=True)
+        for experiment_id, run_id, kind, started, *values in rows:
+            measured = values[len(TAGS) :]
+            pairs = zip(TAGS, values[: len(TAGS)], strict=True)
             tags = {name: value for name, value in pairs if value is not None}
             sweep = sweep_of(tags)
             if sweeps.get(experiment_id, sweep) == sweep:
-                found.append((experiment_id, run_id, kind, started, tags, val, test))
-        params = self._params([run_id for _, run_id, *_ in found])
-        return [StoredRun(*run, params.get(run[1], {})) for run in found]
+                found.append(((experiment_id, run_id, kind, started, tags), measured))
+        params = self._params([run_id for (_, run_id, *_), _ in found])
+        return [
+            StoredRun(*run, val, test, params.get(run[1], {}), val_step, test_step, data)
+            for run, (val, test, val_step, test_step, data) in found
+        ]
 
     def _params(self, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         # One text per run: half a million rows of three columns would take three times as long.

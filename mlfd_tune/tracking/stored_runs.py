@@ -8,7 +8,16 @@ from typing import Final, Protocol
 
 from mlfd_tune.tracking import vocabulary
 
-__all__ = ["TAGS", "TEST", "VAL", "Parent", "StoredRun", "StoredRuns", "sweep_of"]
+__all__ = [
+    "DATA_PREFIX",
+    "TAGS",
+    "TEST",
+    "VAL",
+    "Parent",
+    "StoredRun",
+    "StoredRuns",
+    "sweep_of",
+]
 
 VAL: Final = "val/acc1"
 TEST: Final = "test/acc1"
@@ -25,6 +34,9 @@ TAGS: Final = (
 )
 """The tags of a run that are read, beside its kind."""
 
+DATA_PREFIX: Final = vocabulary.stage_tag("dataset.")
+"""With a dataset's name after it, the tag that links a run to the stage that packed its images."""
+
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -39,6 +51,9 @@ class StoredRun:
         val: Last `VAL`, which may be NaN, or None.
         test: Last `TEST`, likewise.
         params: All its params.
+        val_step: The epoch of `val`, or None.
+        test_step: The epoch of `test`, or None.
+        data: MLflow's id of the stage run that packed its dataset's images, or None.
     """
 
     experiment_id: str
@@ -49,6 +64,9 @@ class StoredRun:
     val: float | None
     test: float | None
     params: Mapping[str, str]
+    val_step: int | None
+    test_step: int | None
+    data: str | None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -33,7 +33,9 @@ _COLUMNS = (
     "vs own",
     "config",
 )
+_FOLDED = "the same configurations of all experiments in one row"
 _NUMERIC = frozenset({"n", "val", "test", "gain", "vs own"})
+_NARROWEST = 6  # characters of a setting's column
 _COLOURS = {"confirmed": "bold", "provisional": "dim", "failed": "red", "pruned": "yellow"}
 _NOTE = (
     "Accuracy in %, mean over n seeds. gain: points over the same student without distillation "
@@ -43,20 +45,23 @@ _NOTE = (
 )
 
 
-def render(rows: Sequence[Row], form: str, width: int = 100) -> str:
+def render(
+    rows: Sequence[Row], form: str, width: int = 100, *, settings: Sequence[str] = ()
+) -> str:
     """Return rows as text.
 
     Args:
         rows: In the order they are shown.
         form: One of `FORMATS`.
         width: Columns of the terminal; for ``table`` only.
+        settings: Settings with a column of their own; CSV and JSON have all that are in `params`.
 
     Raises:
         UserError: For an unknown format.
     """
     if form == "table":
         console = Console(width=width, file=io.StringIO(), record=True)
-        for table in rich_tables(rows):
+        for table in rich_tables(rows, settings=settings):
             console.print(table)
         return "".join(f"{line.rstrip()}\n" for line in console.export_text().splitlines())
     if form == "csv":
@@ -64,50 +69,81 @@ def render(rows: Sequence[Row], form: str, width: int = 100) -> str:
     if form == "json":
         return json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False) + "\n"
     if form == "md":
-        return _markdown(rows)
+        return _markdown(rows, settings)
     raise UserError(f"format: unknown {form!r} {allowed_values(form, FORMATS)}")
 
 
-def rich_tables(rows: Iterable[Row]) -> list[Table | Text]:
+def rich_tables(
+    rows: Iterable[Row],
+    *,
+    settings: Sequence[str] = (),
+    limit: int = 0,
+    folded: bool = False,
+    changed: Collection[tuple[str, ...]] = (),
+) -> list[Table | Text]:
     """Return one table per experiment, since numbers of two experiments do not compare, and a note.
 
     The status is written out, so that nothing depends on colour.
+
+    Args:
+        rows: In the order they are shown.
+        settings: Settings with a column of their own.
+        limit: Rows of each table; 0 for all. The number of those left out stands below.
+        folded: Whether experiments were folded: one table then, with a column that names them.
+        changed: The `run_ids` of rows that are marked with an asterisk.
     """
     by_experiment: dict[str, list[Row]] = {}
     for row in rows:
-        by_experiment.setdefault(row.experiment, []).append(row)
+        by_experiment.setdefault(_FOLDED if folded else row.experiment, []).append(row)
     if not by_experiment:
         return [Text("No finished runs.")]
-    tables: list[Table | Text] = [_rich_table(*item) for item in by_experiment.items()]
+    tables: list[Table | Text] = []
+    for title, its_rows in by_experiment.items():
+        shown = its_rows[:limit] if limit else its_rows
+        tables.append(_rich_table(title, shown, settings, folded, changed))
+        if len(shown) < len(its_rows):
+            more = f"… {len(its_rows) - len(shown):,} more: --limit 0 shows all"
+            tables.append(Text(more))
     return [*tables, Text(_NOTE, style="dim")]
 
 
-def _rich_table(experiment: str, rows: Sequence[Row]) -> Table:
+def _rich_table(
+    title: str,
+    rows: Sequence[Row],
+    settings: Sequence[str],
+    folded: bool,
+    changed: Collection[tuple[str, ...]],
+) -> Table:
     table = Table(
-        title=experiment,
+        title=title,
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
         padding=0,
         pad_edge=False,
     )
-    for column in _COLUMNS:
+    heads = [*_COLUMNS, *_heads(settings), *(["experiments"] if folded else [])]
+    for head, column in zip(heads, [*_COLUMNS, *settings, "experiments"], strict=False):
         is_number = column in _NUMERIC
         table.add_column(
-            column,
+            head,
             justify="right" if is_number else "left",
             no_wrap=is_number or column in ("dataset", "method", "status"),
+            min_width=_NARROWEST if column in settings else None,
             overflow="fold",
         )
     for dataset, group in groupby(rows, key=lambda row: row.dataset):
         for place, row in enumerate(group):
-            cells = [dataset if place == 0 else "", *_cells(row)[1:]]
+            cells = [dataset if place == 0 else "", *_cells(row, settings)[1:]]
+            cells += [row.experiment] if folded else []
+            if row.run_ids in changed:
+                cells[1] = f"* {cells[1]}"
             table.add_row(*(Text(cell) for cell in cells), style=_COLOURS.get(row.status, ""))
         table.add_section()
     return table
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, settings: Sequence[str]) -> list[str]:
     return [
         row.dataset,
         row.method,
@@ -119,7 +155,22 @@ def _cells(row: Row) -> list[str]:
         _gain(row.gain_over_own_teacher),
         # A baseline or control bears the name of what it is compared with.
         row.arm or ",".join(config[:8] for config in row.baseline_of or (row.config,)),
+        *(_short(row.settings.get(name, "")) for name in settings),
     ]
+
+
+def _heads(settings: Sequence[str]) -> list[str]:
+    """Return the last part of each setting's name, the whole name where two end alike."""
+    last = [name.rpartition(".")[2] for name in settings]
+    return [end if last.count(end) == 1 else name for end, name in zip(last, settings, strict=True)]
+
+
+def _short(value: str) -> str:
+    """Shorten a number that a search drew to what one reads at a glance."""
+    try:
+        return f"{float(value):.4g}" if "." in value or "e" in value else value
+    except ValueError:
+        return value
 
 
 def _gain(gain: Interval | None) -> str:
@@ -148,10 +199,10 @@ def _csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def _markdown(rows: Sequence[Row]) -> str:
-    columns = ("experiment", *_COLUMNS)
+def _markdown(rows: Sequence[Row], settings: Sequence[str]) -> str:
+    columns = ("experiment", *_COLUMNS, *settings)
     rules = ["---:" if column in _NUMERIC else "---" for column in columns]
-    lines = [columns, rules, *([row.experiment, *_cells(row)] for row in rows)]
+    lines = [columns, rules, *([row.experiment, *_cells(row, settings)] for row in rows)]
     return "".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
     )

@@ -68,7 +68,7 @@ def stage_tag(name: str) -> str:
 
 
 def environment_tags() -> dict[str, str]:
-    """Describe code, software and hardware: git commit, package versions, CPU count, GPU names.
+    """Describe code, software and hardware: git commit, package versions, processor, GPU names.
 
     Nothing heavy is imported and no GPU is initialised; what cannot be told is left out.
     """
@@ -77,6 +77,9 @@ def environment_tags() -> dict[str, str]:
     if commit:
         tags["mlflow.source.git.commit"] = commit
     tags["mlfd.hardware.cpus"] = str(os.cpu_count() or 1)
+    processor = _processor()
+    if processor:
+        tags["mlfd.hardware.cpu"] = processor
     gpus = _gpu_names()
     if gpus:
         tags["mlfd.hardware.gpus"] = ", ".join(gpus)
@@ -109,6 +112,16 @@ def _git_commit(package: Path) -> str | None:
         return None
     status = _output("git", "-C", str(package), "status", "--porcelain", "-uno", ".")
     return f"{commit}+changes" if status else commit
+
+
+def _processor() -> str | None:
+    """Return the processor's name: results are the same to the bit on processors of one kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None)
 
 
 def _gpu_names() -> list[str]:

@@ -48,12 +48,14 @@ class Plan:
         stages: Shared stages, inputs first.
         trials: Trials per dataset and phase.
         caching: What of features and targets is stored.
+        sharing: Lines on what trials share, beside the stages.
     """
 
     name: str
     stages: tuple[PlannedStage, ...]
     trials: dict[str, dict[str, int]]
     caching: Caching
+    sharing: tuple[str, ...] = ()
 
     @property
     def bytes_needed(self) -> int:
@@ -73,6 +75,7 @@ class Plan:
             "cache": {"plan": self.caching.plan, "reason": self.caching.reason},
             "bytes_needed": self.bytes_needed,
             "seconds_saved": self.seconds_saved,
+            "sharing": list(self.sharing),
             "stages": [
                 {
                     "key": planned.stage.key,
@@ -116,7 +119,13 @@ def describe_plan(experiment: Experiment) -> Plan:
                 used_by=tuple(users.get(stage.key, ())),
             )
         )
-    return Plan(experiment.loaded.name, tuple(planned), experiment.trial_counts(), caching)
+    return Plan(
+        experiment.loaded.name,
+        tuple(planned),
+        experiment.trial_counts(),
+        caching,
+        tuple(experiment.sharing()),
+    )
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -135,6 +144,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         shown = ", ".join(f"{count} {phase}" for phase, count in phases.items())
         branch.add(f"{dataset}: {shown}", highlight=False)
     console.print(tree)
+    for line in plan.sharing:
+        console.print(line, highlight=False)
     console.print(str(plan.caching), highlight=False)
     missing = sum(not planned.exists for planned in plan.stages)
     console.print(

@@ -70,6 +70,7 @@ class RunLog:
             "targets": ",".join(config.target_names),
             **dict(_flat(self.loaded.raw.get("search") or {}, "search")),
             **dict(_flat(self.loaded.raw.get("design") or {}, "design")),
+            **dict(_flat(self.loaded.raw.get("resolve") or {}, "resolve")),
         }
         self.tracker.start_run(PARENT, f"{kind} {run_id}", tags=tags, params=params)
         self.tracker.log_text(PARENT, to_yaml(self.loaded.raw), "experiment.yaml")

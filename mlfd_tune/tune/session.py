@@ -57,6 +57,10 @@ class Experiment(ABC):
     def trial_counts(self) -> dict[str, dict[str, int]]:
         """Return how many trials each target has, by phase."""
 
+    def sharing(self) -> list[str]:
+        """Return lines on what its trials share, beside what the tree of stages shows."""
+        return []
+
     @abstractmethod
     def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
         """Do the work."""

@@ -241,7 +241,7 @@ def test_every_difference_on_the_page_is_between_arms_of_its_experiment() -> Non
     for name, pairs in re.findall(r"<!-- differences: (\S+) \| (.+?) -->", PAGE):
         loaded = load_experiment(PROJECT / "experiments" / "small" / f"{name[6:]}.yaml")
         assert isinstance(loaded.config, AblationConfig)
-        arms = {arm.name for arm in arms_of(loaded.config.design)}
+        arms = {arm.name for arm in arms_of(loaded.config)}
         assert {arm for pair in pairs.split(" | ") for arm in pair.split(" - ")} <= arms
 
 

@@ -31,7 +31,15 @@ def names_in(folder: str) -> list[str]:
     return sorted(file.stem for file in (PROJECT / folder).glob("*.yaml"))
 
 
-SHIPPED = [*names_in("experiments"), *(f"small/{name}" for name in names_in("experiments/small"))]
+TWINS = [
+    *names_in("experiments/small"),
+    *(f"ablations/{name}" for name in names_in("experiments/small/ablations")),
+]
+SHIPPED = [
+    *names_in("experiments"),
+    *(f"ablations/{name}" for name in names_in("experiments/ablations")),
+    *(f"small/{name}" for name in TWINS),
+]
 SPACES = names_in("search_spaces")
 
 T1 = ("cifar100", "tinyimagenet", "imagenet_sketch")
@@ -66,6 +74,15 @@ def imbalanced(*sizes: int) -> tuple[str, ...]:
     )
 
 
+def subsets_of(teachers: Sequence[str]) -> tuple[str, ...]:
+    some = [
+        f"teacher{'s' if size > 1 else ''} {'+'.join(names)}"
+        for size in range(len(teachers) - 1, 0, -1)
+        for names in itertools.combinations(teachers, size)
+    ]
+    return ("all teachers", *some, "no teacher")
+
+
 # CIFAR-100's copy has 300 training images and its 100 classes; nothing of it is 1:20 of anything.
 SIZES = (200, 175, 150, 125, 100)
 OVERRIDES = {
@@ -75,6 +92,23 @@ OVERRIDES = {
         f"design.factors.datasets.cifar100.train_size={list(SIZES)}",
     )
 }
+
+# The arms of the ablations that are the same for every lineup, the reference first.
+QUESTIONS: dict[str, Sequence[str]] = {
+    "alpha_beta": [f"alpha={alpha}, beta={beta}" for alpha in (0.6, 0, 2) for beta in (0.2, 0, 1)],
+    "ce_weight": ("ce_weight=1.0", "ce_weight=0.2"),
+    "fusion_depth_adaptor": [
+        f"levels={levels}, adaptor={adaptor}"
+        for levels in ("L2", "L1", "L3")
+        for adaptor in ("pointwise", "bottleneck")
+    ],
+    "loss_terms": (
+        "all", "without logits", "without labels", "without features at embedding",
+        "without features at stride32",
+    ),
+    "teacher_view": ("teacher_view=clean", "teacher_view=augmented"),
+    "temperature": [f"temperature={temperature}" for temperature in (2, 1, 4, 8)],
+}  # fmt: skip
 
 # The targets and arms of every ablation.
 ABLATIONS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
@@ -99,6 +133,10 @@ ABLATIONS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "small/table3": (BUILT_IN, TABLE),
     "small/table4_fusion_depth": (BUILT_IN, DEPTHS),
     "small/unic_vs_mlfd": (BUILT_IN, UNIC),
+    **{f"ablations/{name}": (T1, arms) for name, arms in QUESTIONS.items()},
+    **{f"small/ablations/{name}": (BUILT_IN, arms) for name, arms in QUESTIONS.items()},
+    "ablations/number_of_teachers": (T1, subsets_of(T1)),
+    "small/ablations/number_of_teachers": (BUILT_IN, subsets_of(BUILT_IN)),
 }
 
 # The targets of every sweep, and the methods its confirmation trains on each seed.
@@ -203,11 +241,11 @@ def test_a_sweep_searches_every_target_and_confirms_beside_the_baselines(
     assert all(config.search.points_of(target) for target in targets), "Table 1 is tried first"
 
 
-@pytest.mark.parametrize("name", names_in("experiments/small"))
+@pytest.mark.parametrize("name", TWINS)
 def test_a_small_twin_asks_the_question_of_its_experiment(name: str, project: Path) -> None:
     paper, twin = (load(project, each) for each in (name, f"small/{name}"))
 
-    assert twin.name == f"small_{name}"
+    assert twin.name == f"small_{paper.name}"
     assert type(twin.config) is type(paper.config)
     if isinstance(paper.config, AblationConfig):
         assert isinstance(twin.config, AblationConfig)

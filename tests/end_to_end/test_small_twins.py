@@ -1,4 +1,4 @@
-"""Every small twin of a paper's experiment runs to the end, for real.
+"""Every small twin of a paper's experiment and of an ablation runs to the end, for real.
 
 They are cut short, and share a folder with its store and one Ray session, so that each network is
 trained once and each library imported as rarely as can be.
@@ -62,6 +62,18 @@ ONE_LINEUP: dict[str, tuple[str, ...]] = {
     "unic_vs_mlfd": (*ONE_SEED, *LINEUP, "targets=[digits]"),
     "t1_sweep": (*SHORT_SEARCH, *LINEUP, "targets=[digits, photos]"),
     "imbalance": (*ONE_SEED, *LINEUP, "design.factors.datasets.digits.train_size=[60, 6]"),
+    **{
+        f"ablations/{name}": (*ONE_SEED, *LINEUP, "targets=[photos]")
+        for name in (
+            "alpha_beta",
+            "ce_weight",
+            "fusion_depth_adaptor",
+            "loss_terms",
+            "number_of_teachers",
+            "teacher_view",
+            "temperature",
+        )
+    },
 }
 OTHERS: dict[str, tuple[str, ...]] = {
     "table3": (*ONE_SEED, *LINEUP, "targets=[photos]"),
@@ -131,7 +143,9 @@ GROUPED = [
 
 
 def test_all_of_them_are_run_here() -> None:
-    assert {file.stem for file in (PROJECT / "experiments/small").glob("*.yaml")} == set(TWINS)
+    folder = PROJECT / "experiments/small"
+    shipped = {file.relative_to(folder).with_suffix("") for file in folder.rglob("*.yaml")}
+    assert {str(name) for name in shipped} == set(TWINS)
 
 
 @pytest.mark.parametrize("name", GROUPED)
@@ -143,7 +157,7 @@ def test_it_has_a_result_of_every_arm_on_every_target(
     cut = (*SHORT, *TWINS[name])
     config = load_experiment(twins.folder / f"experiments/small/{name}.yaml", cut).config
     if isinstance(config, AblationConfig):
-        arms = [arm.name for arm in arms_of(config.design)]
+        arms = [arm.name for arm in arms_of(config)]
         found = [(row["dataset"], row["arm"]) for row in ran.rows]
         assert found == list(itertools.product(config.target_names, arms))
         assert all(len(row["values"]) == config.seeds for row in ran.rows)

@@ -67,6 +67,7 @@ def _fill(
             "mlfd.seed": str(random_.randrange(3)),
             "mlfd.arm": random_.choice(("L1", "L2")),
             "mlflow.parentRunId": parent.info.run_id,
+            "mlfd.stage.dataset.digits": f"stage {number % 3}",
         }
         if method != "mlfd":
             tags["mlfd.baseline_of"] = random_.choice(("aaaa", "bbbb", "aaaa, bbbb"))
@@ -101,6 +102,17 @@ def test_results_equal_those_through_mlflow_in_the_same_order(
 
     assert mine
     assert mine == read_results(through_mlflow(store), None, status, all_runs=all_runs)
+
+
+def test_a_result_has_the_epochs_of_its_accuracies_and_what_packed_its_images(store: str) -> None:
+    results = read_results(store, None, "FINISHED")
+
+    assert {result.val_step for result in results} == {None, 0, 1}
+    assert {result.test_step for result in results} == {None, 0, 1}
+    assert {result.data for result in results if result.dataset != "digits"} == {None}
+    of_digits = {result.data for result in results if result.dataset == "digits"}
+    assert of_digits - {None}
+    assert of_digits <= {None, "stage 0", "stage 1", "stage 2"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 __all__ = [
+    "ABOUT",
     "DESCRIPTION",
     "NPY_HEADER",
     "WEIGHTS",
@@ -30,6 +31,9 @@ __all__ = [
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+
+ABOUT = "mlfd_tune"
+"""The entry in the metadata of exported weights that holds their description, as JSON."""
 
 NPY_HEADER = 128
 """Bytes before the values in a .npy file, as NumPy writes it for these shapes."""

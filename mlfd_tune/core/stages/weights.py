@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import timm
+from safetensors import SafetensorError, safe_open
 
 from mlfd_tune.core.errors import UserError, nearest
 from mlfd_tune.core.models import Backbone
 from mlfd_tune.core.models.checkpoints import checkpoint_digest, load_checkpoint
-from mlfd_tune.core.stages.model_files import DESCRIPTION, WEIGHTS
+from mlfd_tune.core.stages.model_files import ABOUT, DESCRIPTION, WEIGHTS
 
 __all__ = [
     "MLFLOW_SCHEMES",
@@ -59,11 +60,17 @@ class WeightsSource:
     path: Path | None = None
 
     def description(self) -> dict[str, Any]:
-        """Return what stands beside a file that this program wrote; empty for any other."""
-        if self.path is None or self.path.name != WEIGHTS:
+        """Return what is said of a file that this program wrote; empty for any other.
+
+        It stands in the metadata of an exported file, and beside a file of the store.
+        """
+        if self.path is None:
             return {}
         try:
-            about = json.loads((self.path.parent / DESCRIPTION).read_text())
+            text = _metadata(self.path).get(ABOUT)
+            if text is None and self.path.name == WEIGHTS:
+                text = (self.path.parent / DESCRIPTION).read_text()
+            about = json.loads(text or "{}")
         except (OSError, ValueError):
             return {}
         ours = isinstance(about, dict) and {"arch", "classes", "mean", "std"} <= about.keys()
@@ -73,6 +80,17 @@ class WeightsSource:
         """Tell whether the classifier may know these classes: it is not known to know others."""
         named = self.description().get("classes")
         return named is None or tuple(named) == classes
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file, read from its header; empty for any other."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "np") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError:  # damaged; whoever loads the weights says so
+        return {}
 
 
 def names_a_file(text: str) -> bool:

@@ -2,12 +2,15 @@
 
     python docs/results.py --uri sqlite:///mlflow.db
     python docs/results.py --uri sqlite:///mlflow.db small_table2 small_table3
+    python docs/results.py --uri sqlite:///mlflow.db --page docs/ablations.md
 
 What stands between `<!-- results: NAME -->` and `<!-- end of results -->` is replaced by tables of
 the latest finished run of experiment NAME and a line on where they come from. What stands between
 `<!-- differences: NAME | ARM - ARM | ... -->` and `<!-- end of differences -->` is replaced by the
-differences between pairs of its arms. Bold are differences whose 95 % interval excludes zero. Where
-there is no finished run, the page stays as it is.
+differences between pairs of its arms. What stands between `<!-- tables: NAME -->` and
+`<!-- end of tables -->` is replaced by what `mlfd-tune table NAME --format md` prints, without what
+the page says once for all of them. In the first two, bold are differences whose
+95 % interval excludes zero. Where there is no finished run, the page stays as it is.
 """
 
 from __future__ import annotations
@@ -16,13 +19,22 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from mlfd_tune.ablation import ArmRow, arms_of, comparison_rows
+from mlfd_tune.ablation import (
+    ArmRow,
+    ablation_tables,
+    arms_of,
+    comparison_rows,
+    read_ablation,
+)
+from mlfd_tune.ablation.contribution import contributions
+from mlfd_tune.ablation.table_formats import render
 from mlfd_tune.config import AblationConfig, Loaded, SweepConfig, load_experiment
 from mlfd_tune.core.data import AugmentSpec
 from mlfd_tune.core.data.augmentation import PRESETS
@@ -35,7 +47,8 @@ from mlfd_tune.tracking.session import tag_equals
 
 PROJECT = Path(__file__).resolve().parents[1]
 MARKED = re.compile(
-    r"(<!-- (results|differences): (\S+)(?: \| (.+?))? -->\n).*?(<!-- end of \2 -->)", re.DOTALL
+    r"(<!-- (results|differences|tables): (\S+)(?: \| (.+?))? -->\n).*?(<!-- end of \2 -->)",
+    re.DOTALL,
 )
 NOTHING = "–"
 
@@ -59,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def filled(text: str, uri: str, names: Sequence[str]) -> str:
     """Return the page with the tables of some experiments, or of all that it has marks for."""
     folder = PROJECT / "experiments"
-    shipped = map(load_experiment, [*folder.glob("*.yaml"), *folder.glob("small/*.yaml")])
+    shipped = map(load_experiment, [*folder.glob("*.yaml"), *folder.glob("small/**/*.yaml")])
     experiments = {loaded.name: loaded for loaded in shipped}
     marked = [match[3] for match in MARKED.finditer(text)]
     for name, known in [*((name, marked) for name in names), *((m, experiments) for m in marked)]:
@@ -78,6 +91,8 @@ def filled(text: str, uri: str, names: Sequence[str]) -> str:
         if run is None:
             print(f"{name}: no finished run; left as it is", file=sys.stderr)
             return match[0]
+        if kind == "tables":
+            return f"{mark}{printed(uri, experiments[name], run)}\n{end}"
         if kind == "differences":
             return f"{mark}{differences(uri, experiments[name], run, pairs)}\n{end}"
         return f"{mark}{result(uri, client, experiments[name], run)}{end}"
@@ -133,6 +148,17 @@ def compared(rows: Sequence[ArmRow], config: AblationConfig) -> Table:
             mean = mean_interval(list(row.values.values())) if row else None
             table[-1] += [accuracy(mean), difference]
     return table
+
+
+def printed(uri: str, loaded: Loaded, run: Run) -> str:
+    """Return the tables of an ablation as the program prints them."""
+    config = loaded.config
+    assert isinstance(config, AblationConfig)
+    found = read_ablation(uri, loaded.name, config, run.data.tags[vocabulary.SWEEP])
+    tables = ablation_tables(found, contributions(config, found.rows))
+    once = {table.caption for table in tables if table.title.startswith(config.target_names)}
+    told = [replace(table, caption="") if table.caption in once else table for table in tables]
+    return render(told, found.notes, "md")
 
 
 def differences(uri: str, loaded: Loaded, run: Run, pairs: str) -> str:

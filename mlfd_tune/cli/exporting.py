@@ -54,7 +54,7 @@ def export(
     uri: str,
     json_: bool,
 ) -> None:
-    """Write the best configurations, their weights and a model card.
+    """Write the best configurations and their weights.
 
     One bundle per dataset of EXPERIMENT: a YAML file, which `mlfd-tune train` and
     `mlfd-tune reproduce` take, and beside it the weights as safetensors and a model card; if asked

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mlfd_tune.cli.figure_files import FIGURES, described, file_name, tell
 from mlfd_tune.cli.options import (
     Group,
     as_json,
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["plot"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_FOLDER = "figures"  # among a run's artifacts
 
 
 @click.group(cls=Group)
@@ -107,18 +105,18 @@ def plot_curves(
     found = finished_run(uri, experiment, run, dataset)
     curves = curves_of(uri, found, metric, methods)
     figure = curves_figure(curves, metric, f"{experiment}, run {found.id}")
-    name = _file_name("curves", metric, *filter(None, (dataset,)), *methods)
-    files = save_figure(figure, output / _file_name(experiment) / name)
+    name = file_name("curves", metric, *filter(None, (dataset,)), *methods)
+    files = save_figure(figure, output / file_name(experiment) / name)
     logged = None if no_log else _log(uri, found.run_id, files)
     if json_:
-        described = _written(experiment, found.id, files, logged)
-        print_json(described | {"metric": metric, "curves": list(map(_curve, curves))})
+        told = described(experiment, found.id, files, logged)
+        print_json(told | {"metric": metric, "curves": list(map(_curve, curves))})
         return
     print_table(
         ("dataset", "curve", "role", "seeds", "last epoch", metric),
         [(c.dataset, c.label, c.role, c.seeds, int(c.epochs[-1]), _last(c)) for c in curves],
     )
-    _tell(files, logged)
+    tell(files, logged)
 
 
 @plot.command(
@@ -165,7 +163,7 @@ def plot_scaling(
     found = finished_run(uri, experiment, run)
     rows = scaling_of(found, experiment, Store(store), method)
     figure = scaling_figure(rows, f"{experiment}, run {found.id}: {method}")
-    files = save_figure(figure, output / _file_name(experiment) / _file_name("scaling", method))
+    files = save_figure(figure, output / file_name(experiment) / file_name("scaling", method))
     logged = None if no_log else _log(uri, found.run_id, files)
     if json_:
         laws = {of: power_laws(rows, of) for of in ("seconds", "bytes")}
@@ -177,10 +175,10 @@ def plot_scaling(
                 for of, fitted in laws.items()
             },
         }
-        print_json(_written(experiment, found.id, files, logged) | told)
+        print_json(described(experiment, found.id, files, logged) | told)
         return
     _print_scaling(rows)
-    _tell(files, logged)
+    tell(files, logged)
 
 
 @plot.command(
@@ -229,8 +227,8 @@ def plot_timeline(
     folder = given.resolve() if is_folder else find_run(runs, experiment, run)
     name, sessions = folder.parent.name, read_timeline(folder)
     figure = timeline_figure(sessions, f"{name}, run {folder.name}")
-    files = save_figure(figure, output / _file_name(name) / _file_name("timeline", folder.name))
-    logged = None if no_log else log_to_parent(folder, uri, files, _FOLDER)
+    files = save_figure(figure, output / file_name(name) / file_name("timeline", folder.name))
+    logged = None if no_log else log_to_parent(folder, uri, files, FIGURES)
     if json_:
         lanes = lanes_of(sessions)
         shares = shares_of(sessions, len(lanes))
@@ -241,9 +239,9 @@ def plot_timeline(
             "shares": asdict(shares),
             "lanes": [[asdict(bar) for bar in lane.bars] for lane in lanes],
         }
-        print_json(_written(name, folder.name, files, logged) | told)
+        print_json(described(name, folder.name, files, logged) | told)
         return
-    _tell(files, logged)
+    tell(files, logged)
 
 
 def _print_scaling(rows: Sequence[ScalingRow]) -> None:
@@ -284,26 +282,5 @@ def _last(curve: Curve) -> str:
 def _log(uri: str, run_id: str, files: Sequence[Path]) -> str:
     from mlfd_tune.tracking.artifacts import log_to_run
 
-    log_to_run(uri, run_id, files, _FOLDER, {})
+    log_to_run(uri, run_id, files, FIGURES, {})
     return run_id
-
-
-def _written(
-    experiment: str, run: str, files: Iterable[Path], logged: str | None
-) -> dict[str, Any]:
-    return {
-        "experiment": experiment,
-        "run": run,
-        "files": [str(file) for file in files],
-        "logged_to": logged,
-    }
-
-
-def _tell(files: Iterable[Path], logged: str | None) -> None:
-    where = f"; also in MLflow: run {logged}, {_FOLDER}/" if logged else ""
-    click.echo(f"{' and '.join(map(str, files))}{where}")
-
-
-def _file_name(*parts: str) -> str:
-    """Return a file's name without suffix in which no part can point to another folder."""
-    return re.sub(r"[^\w.-]+", "_", "_".join(parts)).strip(".") or "figure"

@@ -78,7 +78,7 @@ def reproduce(
     device: str | None,
     json_: bool,
 ) -> None:
-    """Train exported students again and compare with what was recorded.
+    """Train exported students again and compare.
 
     BUNDLE is a YAML or JSON file that `mlfd-tune export` wrote, or a folder of them. The files'
     checksums are verified; then everything is trained from nothing, teachers included. Where

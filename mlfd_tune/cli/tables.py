@@ -35,6 +35,7 @@ __all__ = ["table"]
     show_default=True,
     help="How to write it; csv and json have the numbers unrounded.",
 )
+@click.option("--json", "json_", is_flag=True, help="The same as --format json.")
 @click.option(
     "--layout",
     type=click.Choice(["plain", "paper"]),
@@ -55,6 +56,7 @@ def table(
     run: str | None,
     dataset: str | None,
     form: str,
+    json_: bool,
     layout: str,
     output: Path | None,
     uri: str,
@@ -68,6 +70,7 @@ def table(
     from mlfd_tune.ablation.table_formats import WIDTH, render, rich_tables
 
     tables, notes, content = _read(uri, experiment, run, dataset, layout)
+    form = "json" if json_ else form
     if form == "table" and output is None:
         out = console()
         for item in rich_tables(tables, notes):
@@ -106,8 +109,10 @@ def _read(
         content = result.as_json() | {"contributions": [asdict(one) for one in teachers]}
         if layout == "paper":
             from mlfd_tune.report.paper_tables import paper_tables
+            from mlfd_tune.report.top5 import read_top5
 
-            return paper_tables(result, config), list(result.notes), content
+            top5 = read_top5(uri, experiment, found.id, result.metric)
+            return paper_tables(result, config, top5), list(result.notes), content
         return ablation_tables(result, teachers), list(result.notes), content
     if layout == "paper":
         raise UserError(

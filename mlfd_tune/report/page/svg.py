@@ -56,6 +56,7 @@ PALETTE: Final = {
     "#d4d4d4": "faint",
     "#b0b0b0": "silver",
     "#e6e6e6": "grid",
+    "#eeeeee": "grid",
     "#0072b2": "blue",
     "#d55e00": "vermilion",
     "#009e73": "green",

@@ -61,7 +61,10 @@ def tested_rows(material: Material) -> dict[str, list[tuple[str, Row]]]:
             (
                 row
                 for row in material.rows
-                if row.method == vocabulary.NO_METHOD and one.row.config in row.baseline_of
+                if row.method == vocabulary.NO_METHOD
+                and row.dataset == one.row.dataset
+                and row.status == one.row.status
+                and one.row.config in row.baseline_of
             ),
             None,
         )

@@ -47,11 +47,13 @@
     sections.forEach((section, place) => {
       if (section.getBoundingClientRect().top <= line) reading = place;
     });
-    if (window.innerHeight + window.scrollY >= root.scrollHeight - 2) {
-      // The last sections may be too short to ever reach the line.
-      const at = sections.findIndex((section) => "#" + section.id === location.hash);
-      reading = at > reading ? at : Math.max(reading, at < 0 ? sections.length - 1 : reading);
-    }
+    const atEnd = window.innerHeight + window.scrollY >= root.scrollHeight - 2;
+    const asked = sections.findIndex((section) => "#" + section.id === location.hash);
+    const top = asked < 0 ? -2 : sections[asked].getBoundingClientRect().top;
+    // Short sections stand above the line together, and the last ones may never reach it: then the
+    // one that was asked for is the one that is read.
+    if (top >= -1 && (top <= line || (atEnd && top < window.innerHeight))) reading = asked;
+    else if (atEnd) reading = sections.length - 1;
     if (links[reading] === current) return;
     if (current) current.removeAttribute("aria-current");
     current = links[reading];
@@ -67,6 +69,8 @@
   };
   window.addEventListener("scroll", soon, { passive: true });
   window.addEventListener("resize", soon);
+  // At the end of the page a link may lead to a section without anything scrolling.
+  window.addEventListener("hashchange", soon);
   follow();
 
   // Tables sort by any column; cells without a value stay at the end.

@@ -237,6 +237,25 @@ def test_any_two_arms_can_be_compared(results: ModuleType, database: str, tmp_pa
         results.main(["--uri", database, "--page", str(page)])
 
 
+def test_what_the_program_prints_can_stand_there_without_its_caption(
+    results: ModuleType, database: str, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- tables: small_table4_fusion_depth -->\nNot run yet.\n<!-- end of tables -->\n",
+        encoding="utf-8",
+    )
+
+    results.main(["--uri", database, "--page", str(page)])
+
+    text, rows = page.read_text(encoding="utf-8"), cells(page)
+    assert "**digits · test/acc1 in %, 3 seeds; difference to dataset-specific" in text
+    assert rows["joint teacher L1"][0] == "**66.00**"
+    assert rows["joint teacher L1"][-1] == "too few seeds"
+    assert "Hedges" not in text
+    assert text.endswith("\n<!-- end of tables -->\n")
+
+
 def test_every_difference_on_the_page_is_between_arms_of_its_experiment() -> None:
     for name, pairs in re.findall(r"<!-- differences: (\S+) \| (.+?) -->", PAGE):
         loaded = load_experiment(PROJECT / "experiments" / "small" / f"{name[6:]}.yaml")

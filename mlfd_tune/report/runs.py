@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["FinishedRun", "Trained", "finished_run", "short_of_results"]
+__all__ = ["FinishedRun", "Trained", "finished_run", "parent_run", "short_of_results"]
 
 _KINDS = ("confirm", "arm")
 
@@ -67,9 +67,7 @@ def finished_run(
     # Asked first, for it says what is wrong with any of the names.
     results = read_results(uri, experiment, "FINISHED", dataset)
     client = open_client(uri)
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    parent = _parent(client, found.experiment_id, experiment, run)
+    parent = parent_run(client, experiment, run)
     sweep = parent.data.tags[vocabulary.SWEEP]
     own = [result for result in results if result.sweep == sweep and result.kind in _KINDS]
     if not own:
@@ -89,11 +87,23 @@ def short_of_results(experiment: str, what: str, methods: Sequence[str]) -> User
     return UserError(f"{experiment}: {what} (methods of its latest finished run: {known})")
 
 
-def _parent(client: MlflowClient, experiment_id: str, experiment: str, run: str | None) -> Run:
+def parent_run(client: MlflowClient, experiment: str, run: str | None) -> Run:
+    """Return MLflow's run of an experiment's latest finished sweep or ablation.
+
+    Args:
+        client: Of the tracking server.
+        experiment: Name of an experiment that there is.
+        run: Id of the run in place of the latest; it need not be finished.
+
+    Raises:
+        UserError: It has no such run, or none is finished.
+    """
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
     parents = [
         parent
         for kind in PARENT_KINDS
-        for parent in client.search_runs([experiment_id], tag_equals(vocabulary.KIND, kind))
+        for parent in client.search_runs([found.experiment_id], tag_equals(vocabulary.KIND, kind))
         if vocabulary.SWEEP in parent.data.tags
     ]
     parents.sort(key=lambda parent: parent.info.start_time, reverse=True)

@@ -110,7 +110,7 @@ def test_importances_come_from_the_record_of_the_search(recorded: str, tmp_path:
 
     section = sections_of(gather(recorded, "sweep", None, tmp_path, tmp_path))["importance"]
 
-    assert len([part for part in section.parts if isinstance(part, Drawing)]) == 2
+    assert len([part for part in section.parts if isinstance(part, Drawing)]) == 3
     assert any("alpha" in str(part.svg) for part in section.parts if isinstance(part, Drawing))
     assert "importance sweep --run" in next(
         part.commands[1] for part in section.parts if isinstance(part, Drawing)

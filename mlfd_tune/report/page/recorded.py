@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.report.runs import parent_run
 from mlfd_tune.tracking import vocabulary
-from mlfd_tune.tracking.results import PARENT_KINDS
 from mlfd_tune.tracking.session import tag_equals
 
 if TYPE_CHECKING:
@@ -125,25 +124,7 @@ def find_parent(client: MlflowClient, experiment: str, run: str | None) -> Paren
     Raises:
         UserError: It has no such run, or none is finished.
     """
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    parents = [
-        _parent(parent, experiment)
-        for kind in PARENT_KINDS
-        for parent in _search(client, found.experiment_id, tag_equals(vocabulary.KIND, kind))
-        if vocabulary.SWEEP in parent.data.tags
-    ]
-    parents.sort(key=lambda parent: parent.started)
-    by_id = {parent.id: parent for parent in parents}
-    if run is not None:
-        if run not in by_id:
-            raise UserError(f"--run: {experiment} has no run {run!r} {allowed_values(run, by_id)}")
-        return by_id[run]
-    finished = [parent for parent in parents if parent.status == "FINISHED"]
-    if not finished:
-        hint = f"; --run takes one that is not: {', '.join(by_id)}" if by_id else ""
-        raise UserError(f"{experiment}: no sweep or ablation is finished{hint}")
-    return finished[-1]
+    return _parent(parent_run(client, experiment, run), experiment)
 
 
 def training_runs(client: MlflowClient, parent: Parent) -> list[TrainingRun]:

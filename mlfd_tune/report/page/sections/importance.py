@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import matplotlib
+from collections.abc import Sequence
 
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.report.importance_figure import importance_figure, marginals_figure
+from mlfd_tune.report.interactions_figure import interactions_figure
 from mlfd_tune.report.page.drawing import draw
 from mlfd_tune.report.page.formats import number_cell
 from mlfd_tune.report.page.material import Material
 from mlfd_tune.report.page.parts import Absent, Cell, Part, Section, Table
-from mlfd_tune.tune.importance import ImportanceReport, Interaction, importance_of
+from mlfd_tune.tune.importance import (
+    NOTHING_EXPLAINED,
+    ImportanceReport,
+    Interaction,
+    importance_of,
+)
 
 __all__ = ["importance"]
 
@@ -44,41 +50,57 @@ def importance(material: Material) -> Section | None:
 def _parts(material: Material, found: ImportanceReport) -> list[Part]:
     words = ("importance", material.parent.experiment)
     parts: list[Part] = []
-    # Axes of numbers are labelled in matplotlib's own notation, which is off on this page: names
-    # from outside must not be taken for it.
-    with matplotlib.rc_context({"text.parse_math": True}):
-        if found.importances:
-            figure = importance_figure(found, "What mattered in the search")
-            parts.append(
-                draw(
-                    material,
-                    "importance",
-                    figure,
-                    "Importance of parameters",
-                    "How much of what the trials reached is owed to each parameter.",
-                    *words,
-                    keys=_KEYS,
-                )
+    if found.importances:
+        figure = importance_figure(found, "What mattered in the search")
+        parts.append(
+            draw(
+                material,
+                "importance",
+                figure,
+                "Importance of parameters",
+                "How much of what the trials reached is owed to each parameter.",
+                *words,
+                keys=_KEYS,
             )
-        if found.marginals:
-            figure = marginals_figure(found, "Along each parameter, averaged over the others")
-            parts.append(
-                draw(
-                    material,
-                    "marginals",
-                    figure,
-                    "Marginal curves",
-                    "What a random forest predicts along each parameter.",
-                    *words,
-                    keys=_KEYS,
-                )
+        )
+    if found.marginals:
+        figure = marginals_figure(found, "Along each parameter, averaged over the others")
+        parts.append(
+            draw(
+                material,
+                "marginals",
+                figure,
+                "Marginal curves",
+                "What a random forest predicts along each parameter.",
+                *words,
+                keys=_KEYS,
             )
+        )
     if found.interactions:
-        parts.append(_table(found.interactions[:_MOST]))
+        figure = interactions_figure(found, "Pairs of parameters")
+        parts.append(
+            draw(
+                material,
+                "interactions",
+                figure,
+                "Interactions of parameters",
+                "How much of what two parameters do together is more than what each does.",
+                *words,
+                keys=_KEYS,
+            )
+        )
+    # Where the forest explains nothing, its interactions are those of noise.
+    shown = [one for one in found.interactions if _is_explained(found, one.dataset)]
+    if shown:
+        parts.append(_table(shown[:_MOST]))
     return parts
 
 
-def _table(interactions: tuple[Interaction, ...]) -> Table:
+def _is_explained(found: ImportanceReport, dataset: str) -> bool:
+    return found.explained.get(dataset, 1.0) >= NOTHING_EXPLAINED
+
+
+def _table(interactions: Sequence[Interaction]) -> Table:
     return Table(
         "table-interactions",
         "Interactions of two parameters",

@@ -29,7 +29,7 @@ def _facts(material: Material) -> list[Fact]:
     ]
     if parent.ended is not None:
         facts.append(Fact("Took", duration(parent.ended - parent.started)))
-    for kind, name in (("trial", "Trials"), ("confirm", "Confirmations"), ("arm", "Arms")):
+    for kind, name in (("trial", "Trials"), ("confirm", "Confirmations"), ("arm", "Runs of arms")):
         runs = material.of_kind(kind)
         if runs:
             ends = Counter(run.status for run in runs)

@@ -169,7 +169,7 @@ def read_until(terminal: int, text: str | None, shown: str = "", limit_s: float 
     """Read what a terminal shows until a text comes, or to the end."""
     end = time.monotonic() + limit_s
     while text is None or text not in shown:
-        assert time.monotonic() < end, shown[-2000:]
+        assert time.monotonic() < end, [line for line in shown.splitlines() if "under" in line]
         if select.select([terminal], [], [], 0.5)[0]:
             try:
                 part = os.read(terminal, 65536).decode(errors="replace")

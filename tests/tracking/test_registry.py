@@ -119,12 +119,13 @@ def test_the_registered_model_scores_raw_images_as_the_student_does(
     store: Store,
     students: list[Artifact],
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     confirm("aaaa", students[0], 80.0)
     register()
     assert capfd.readouterr() == ("", "")
 
-    mlflow.set_tracking_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     model = mlflow.pytorch.load_model("models:/exp.one@champion")
     data = students[0].manifest.inputs["dataset"]
     packed = PackedDataset(store.root / "artifacts" / "dataset" / data)
@@ -152,7 +153,7 @@ def test_no_part_of_the_registered_model_is_a_pickle_of_objects(
 ) -> None:
     confirm("aaaa", students[0], 80.0)
     register()
-    mlflow.set_tracking_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     mlflow.pytorch.load_model("models:/exp.one@champion")  # refuses what is not tensors and JSON
 

@@ -248,10 +248,11 @@ def test_what_the_program_prints_can_stand_there_without_its_caption(
 
     results.main(["--uri", database, "--page", str(page)])
 
-    text, rows = page.read_text(encoding="utf-8"), cells(page)
+    text = page.read_text(encoding="utf-8")
     assert "**digits · test/acc1 in %, 3 seeds; difference to dataset-specific" in text
-    assert rows["joint teacher L1"][0] == "**66.00**"
-    assert rows["joint teacher L1"][-1] == "too few seeds"
+    [of_digits, of_letters] = re.findall(r"^\| joint teacher L1 \| \*\*66\.00\*\* .+$", text, re.M)
+    assert of_digits.endswith("| too few seeds |")
+    assert of_letters.endswith("| too few seeds |")
     assert "Hedges" not in text
     assert text.endswith("\n<!-- end of tables -->\n")
 

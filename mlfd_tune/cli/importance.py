@@ -16,6 +16,7 @@ from mlfd_tune.cli.options import (
     examples,
     print_json,
     print_table,
+    runs_folder,
     tracking_uri,
 )
 from mlfd_tune.core.errors import UserError
@@ -46,14 +47,7 @@ Line = tuple[object, ...]
 )
 @click.option("--dataset", metavar="NAME", help="Only this dataset.")
 @click.option("--run", metavar="ID", help="This run; the latest one by default.")
-@click.option(
-    "--runs",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="The folder of all runs.",
-)
+@runs_folder("The folder of all runs.")
 @click.option(
     "-o",
     "--output",

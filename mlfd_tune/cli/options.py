@@ -22,6 +22,7 @@ __all__ = [
     "print_json",
     "print_table",
     "problems_in",
+    "runs_folder",
     "store_path",
     "tracking_uri",
 ]
@@ -49,6 +50,22 @@ class Group(click.Group):
 def as_json(command: Command) -> Command:
     """Add ``--json``."""
     return click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def runs_folder(help_text: str) -> Callable[[Command], Command]:
+    """Return what adds ``--runs``.
+
+    Args:
+        help_text: Its help, which says what the command looks for there.
+    """
+    return click.option(
+        "--runs",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("runs"),
+        show_default=True,
+        help=help_text,
+    )
 
 
 def store_path(command: Command) -> Command:

@@ -17,6 +17,7 @@ from mlfd_tune.cli.options import (
     examples,
     print_json,
     print_table,
+    runs_folder,
     store_path,
     tracking_uri,
 )
@@ -190,14 +191,7 @@ def plot_scaling(
     ),
 )
 @click.argument("experiment")
-@click.option(
-    "--runs",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="The folder of all runs.",
-)
+@runs_folder("The folder of all runs.")
 @_figure_options
 @tracking_uri
 @as_json

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from mlfd_tune.cli.options import as_json, examples, print_json, store_path, tracking_uri
+from mlfd_tune.cli.options import (
+    as_json,
+    examples,
+    print_json,
+    runs_folder,
+    store_path,
+    tracking_uri,
+)
 
 __all__ = ["report"]
 
@@ -31,14 +38,7 @@ _FOLDER = "report"  # among a run's artifacts
     help="The page to write.",
 )
 @click.option("--run", metavar="ID", help="This run; the latest finished one by default.")
-@click.option(
-    "--runs",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="The folder of all runs: timelines and the records of searches are there.",
-)
+@runs_folder("The folder of all runs: timelines and the records of searches are there.")
 @click.option("--no-log", is_flag=True, help="Write the file only, and nothing to MLflow.")
 @store_path
 @tracking_uri

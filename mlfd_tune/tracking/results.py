@@ -20,7 +20,7 @@ from mlfd_tune.tracking.client import (
 from mlfd_tune.tracking.sqlite_runs import SqliteRuns, UnfamiliarDatabaseError
 from mlfd_tune.tracking.stored_runs import TEST, VAL, StoredRun, StoredRuns, sweep_of
 
-__all__ = ["PARENT_KINDS", "RESULT_KINDS", "TEST", "VAL", "Result", "read_results"]
+__all__ = ["PARENT_KINDS", "RESULT_KINDS", "TEST", "VAL", "Result", "finite", "read_results"]
 
 RESULT_KINDS = ("trial", "confirm", "arm")
 PARENT_KINDS = ("sweep", "ablation")
@@ -170,8 +170,8 @@ def _result(run: StoredRun, experiment: str) -> Result:
         ),
         arm=tags.get(vocabulary.ARM),
         seed=tags.get(vocabulary.SEED, run.run_id),
-        val=_finite(run.val),
-        test=_finite(run.test),
+        val=finite(run.val),
+        test=finite(run.test),
         run_id=run.run_id,
         started=run.started,
         params=run.params,
@@ -181,5 +181,6 @@ def _result(run: StoredRun, experiment: str) -> Result:
     )
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """Return a metric, or None where it is missing, infinite or no number."""
     return value if value is not None and math.isfinite(value) else None

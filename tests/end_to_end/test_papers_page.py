@@ -12,7 +12,7 @@ import pytest
 
 from mlfd_tune.ablation import arms_of
 from mlfd_tune.config import AblationConfig, load_experiment
-from mlfd_tune.tracking import Tracker, open_client
+from mlfd_tune.tracking import Tracker
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "papers.md").read_text(encoding="utf-8")
@@ -56,14 +56,6 @@ def results() -> ModuleType:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database whose tables exist: making them takes seconds, copying the file nothing."""
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    open_client(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 class Recorder:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mlfd_tune.report.runs import parent_run
 from mlfd_tune.tracking import vocabulary
+from mlfd_tune.tracking.results import finite
 from mlfd_tune.tracking.session import tag_equals
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def _training(run: Run, kind: str, place: int) -> TrainingRun:
         status=run.info.status,
         started=run.info.start_time / 1000,
         ended=_seconds(run.info.end_time),
-        val=_finite(run.data.metrics.get("val/acc1")),
-        test=_finite(run.data.metrics.get("test/acc1")),
+        val=finite(run.data.metrics.get("val/acc1")),
+        test=finite(run.data.metrics.get("test/acc1")),
         params=run.data.params,
         tags=tags,
     )
@@ -213,7 +213,3 @@ def _links(tags: Mapping[str, str]) -> tuple[str, ...]:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -14,6 +14,14 @@ if PROJECT not in sys.path:
     sys.path.insert(0, PROJECT)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole-matrix",
+        action="store_true",
+        help="try every fault and the full number of fuzzed cases, which takes an hour",
+    )
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database whose tables exist: making them takes seconds, copying the file nothing."""

@@ -15,6 +15,7 @@ from rich.text import Text
 from mlfd_tune.ablation.latex import latex
 from mlfd_tune.ablation.table_model import Cell, ResultTable
 from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.printable import csv_cell, printable
 
 __all__ = ["FORMATS", "WIDTH", "render", "rich_table", "rich_tables"]
 
@@ -45,9 +46,9 @@ def render(tables: Sequence[ResultTable], notes: Sequence[str], form: str) -> st
         out.print(*rich_tables(tables, notes), sep="\n", highlight=False)
         return "".join(f"{line.rstrip()}\n" for line in out.export_text().splitlines())
     if form == "md":
-        return _markdown(tables, notes)
+        return printable(_markdown(tables, notes), keep="\n")
     if form == "latex":
-        return latex(tables, notes)
+        return printable(latex(tables, notes), keep="\n")
     if form == "csv":
         return _csv(tables)
     raise UserError(f"format: unknown {form!r} {allowed_values(form, FORMATS)}")
@@ -114,6 +115,6 @@ def _csv(tables: Sequence[ResultTable]) -> str:
     names = list(dict.fromkeys(name for record in records for name in record))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
+    writer.writerow({name: csv_cell(name) for name in names})
+    writer.writerows({name: csv_cell(cell) for name, cell in one.items()} for one in records)
     return out.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,23 @@ import click
 
 from mlfd_tune.cli.options import Group, as_json, examples, print_json, print_table, store_path
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.sizes import size_text
 
 if TYPE_CHECKING:
     from mlfd_tune.core.store import Store
 
 __all__ = ["store"]
+
+_WHAT_TO_DO = (
+    "a damaged artifact is not used: who needs it next sets it aside and computes it anew; what "
+    "does not belong to the store is yours to remove"
+)
+_LEFTOVERS = {
+    "unfinished": "unfinished stages, {size}: a run that needs them goes on from them; "
+    "`mlfd-tune store gc` removes them after a day",
+    "damaged": "artifacts set aside as damaged, {size}: `mlfd-tune store gc` removes them",
+    "abandoned": "locks or pins of processes that are gone: `mlfd-tune store gc` removes them",
+}
 
 
 @click.group(cls=Group)
@@ -62,21 +75,31 @@ def store_ls(store: str, json_: bool) -> None:
 @store_path
 @as_json
 def store_verify(store: str, json_: bool) -> None:
-    """Check every file's size and checksum.
+    """Check every byte of every artifact.
 
-    Exits with 1 where an artifact is damaged; it will be computed anew when it is needed.
+    Exits with 1 where something is damaged, missing or does not belong there. Says also what lies
+    beside the artifacts: unfinished stages, and what was set aside as damaged.
     """
-    from mlfd_tune.core.store import list_artifacts, verify_store
+    from mlfd_tune.core.store import find_leftovers, list_artifacts, verify_store
 
     opened = _existing(store)
     problems = verify_store(opened)
+    leftovers = find_leftovers(opened)
     keys = {artifact.key for artifact in list_artifacts(opened)} | problems.keys()
     if json_:
-        print_json({"artifacts": len(keys), "problems": problems})
+        beside = [{**asdict(one), "path": str(one.path)} for one in leftovers]
+        print_json({"artifacts": len(keys), "problems": problems, "leftovers": beside})
     else:
         for key, problem in problems.items():
-            click.echo(f"{key[:12]}: {problem}")
+            click.echo(f"{key if '/' in key else key[:12]}: {problem}")
         click.echo(f"{len(keys) - len(problems)} artifacts in order, {len(problems)} damaged")
+        if problems:
+            click.echo(_WHAT_TO_DO)
+        for kind, what in _LEFTOVERS.items():
+            found = [one for one in leftovers if one.kind == kind]
+            if found:
+                size = size_text(sum(one.bytes for one in found))
+                click.echo(f"{len(found)} {what.format(size=size)}")
     sys.exit(1 if problems else 0)
 
 
@@ -105,23 +128,34 @@ def store_gc(
     """Remove what is damaged, abandoned, old or too much.
 
     Damaged artifacts and the remains of stages that nobody finished always go; sound artifacts only
-    where --max-bytes or --older-than asks for it.
+    where --max-bytes or --older-than asks for it. What a running sweep needs stays.
     """
     from mlfd_tune.core.store import collect_garbage
 
-    removals = collect_garbage(
+    collected = collect_garbage(
         _existing(store),
         max_bytes=None if max_bytes is None else _bytes(max_bytes),
         older_than_s=None if older_than is None else _seconds(older_than),
         dry_run=dry_run,
     )
     if json_:
-        print_json([{**r.__dict__, "path": str(r.path)} for r in removals])
+        print_json(
+            [
+                {**asdict(one), "path": str(one.path), "needed": needed}
+                for needed, found in ((False, collected.removed), (True, collected.needed))
+                for one in found
+            ]
+        )
         return
-    for removal in removals:
+    for removal in collected.removed:
         click.echo(f"{removal.path.name[:24]}  {removal.bytes / 1e6:.1f} MB  {removal.reason}")
-    freed = sum(removal.bytes for removal in removals) / 1e6
+    freed = sum(removal.bytes for removal in collected.removed) / 1e6
     click.echo(f"{'would free' if dry_run else 'freed'} {freed:.1f} MB")
+    if collected.needed:
+        size = size_text(sum(removal.bytes for removal in collected.needed))
+        click.echo(
+            f"{len(collected.needed)} artifacts, {size}, are needed by a running sweep: left"
+        )
 
 
 def _existing(path: str) -> Store:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlfd_tune.cli.options import Group, as_json, console, examples, print_json, print_table
+from mlfd_tune.cli.terminal import echo
 from mlfd_tune.core.errors import UserError, allowed_values
 
 if TYPE_CHECKING:
@@ -280,15 +281,15 @@ def _print_missing(source: str, folder: Path, problems: list[str], json_: bool) 
         print_json({"source": source, "ready": False, "path": str(folder), **missing})
         return
     for problem in problems:
-        click.echo(f"error: {problem}", err=True)
-    click.echo(told, err=True)
+        echo(f"error: {problem}", err=True)
+    echo(told, err=True)
 
 
 def _print_prepared(ready: Prepared) -> None:
     sizes = ", ".join(f"{count} {split}" for split, count in ready.images.items())
-    click.echo(f"{ready.source}: ready in {ready.path}; {ready.classes} classes; {sizes}")
+    echo(f"{ready.source}: ready in {ready.path}; {ready.classes} classes; {sizes}")
     for note in ready.notes:
-        click.echo(f"  note: {note}")
-    click.echo("For an experiment file:")
-    click.echo(f"  datasets:\n    {ready.source}:\n      source: {ready.source}")
-    click.echo(f"      path: {ready.path}")
+        echo(f"  note: {note}")
+    echo("For an experiment file:")
+    echo(f"  datasets:\n    {ready.source}:\n      source: {ready.source}")
+    echo(f"      path: {ready.path}")

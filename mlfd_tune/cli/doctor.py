@@ -13,6 +13,7 @@ import click
 from mlfd_tune.cli.kinds import registries
 from mlfd_tune.cli.options import as_json, print_json, print_table, store_path, tracking_uri
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.uris import hide_logins, shown_uri
 
 __all__ = ["doctor"]
 
@@ -86,4 +87,5 @@ def _tracking(uri: str) -> str:
     except UserError as error:
         return str(error).removeprefix("tracking uri: ")
     problem = reachable(uri, 5.0)
-    return f"{uri}: {problem or f'reachable in {time.perf_counter() - started:.1f} s'}"
+    told = problem or f"reachable in {time.perf_counter() - started:.1f} s"
+    return hide_logins(f"{shown_uri(uri)}: {told}")

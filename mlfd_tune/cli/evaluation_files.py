@@ -15,6 +15,7 @@ from mlfd_tune.config import Loaded
 from mlfd_tune.core.confusion import most_confused, per_class_accuracy
 from mlfd_tune.core.evaluation import JOINT_TEACHER, STUDENT, TEACHER, Measured
 from mlfd_tune.core.neighbours import NEIGHBOURS, TEMPERATURE
+from mlfd_tune.core.printable import csv_cell
 from mlfd_tune.core.stages import DatasetStage
 from mlfd_tune.core.stages.pooled_features import chosen_images
 from mlfd_tune.core.store.artifact import library_versions, write_atomically
@@ -141,7 +142,8 @@ def _confusion(one: Measured, classes: Sequence[str]) -> list[list[object]]:
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([csv_cell(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
 
 

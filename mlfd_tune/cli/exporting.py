@@ -75,7 +75,8 @@ def _print(item: Exported, *, weights_wanted: bool) -> None:
     out = console()
     files = ", ".join(map(str, item.files.values()))
     lost = weights_wanted and item.weights is None
-    missing = " (weights are not in the store)" if lost else ""
+    again = f"; `mlfd-tune train {item.config}` trains them again" if item.config else ""
+    missing = f" (weights are no longer in the store{again})" if lost else ""
     out.print(
         f"{item.row.dataset}: {files}{missing}  [{item.row.status}]", markup=False, soft_wrap=True
     )

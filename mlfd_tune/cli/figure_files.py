@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-import click
+from mlfd_tune.cli.terminal import echo
 
 __all__ = ["FIGURES", "described", "file_name", "tell"]
 
@@ -37,7 +37,7 @@ def described(
 def tell(files: Iterable[Path], logged: str | None) -> None:
     """Print which files were written and where else they are."""
     where = f"; also in MLflow: run {logged}, {FIGURES}/" if logged else ""
-    click.echo(f"{' and '.join(map(str, files))}{where}")
+    echo(f"{' and '.join(map(str, files))}{where}")
 
 
 def file_name(*parts: str) -> str:

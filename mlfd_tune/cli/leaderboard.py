@@ -207,6 +207,8 @@ def show(
     Without EXPERIMENT, those of all experiments. The seeds of a configuration are one row. Rows
     stand in the order of their validation accuracy.
     """
+    from mlfd_tune.tracking.waiting import undelivered
+
     question = _Question(
         uri, experiment, dataset, method, status, all_runs, fold, condition, sort, columns
     )
@@ -220,6 +222,9 @@ def show(
         out = console()
         for item in _tables(question, question.answer(), default if limit is None else limit):
             out.print(item)
+        missing = undelivered(uri, experiment)
+        if missing:
+            out.print(missing, markup=False, highlight=False)
     else:
         _watch(question, watch, _SHOWN_IN_A_TERMINAL if limit is None else limit)
 

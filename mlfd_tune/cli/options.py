@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from mlfd_tune.cli.terminal import Terminal, echo
 from mlfd_tune.core.errors import UserError, allowed_values
 
 __all__ = [
@@ -109,18 +109,18 @@ def problems_in(file: Path) -> Iterator[None]:
         raise UserError(*named) from None
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> Terminal:
     """Return the console that commands print to.
 
     Args:
         stderr: For what must not mix with JSON on the standard output.
     """
-    return Console(stderr=stderr)
+    return Terminal(stderr=stderr)
 
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
-    click.echo(json.dumps(value, indent=2))
+    echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -14,6 +14,7 @@ from mlfd_tune.cli.options import (
     store_path,
     tracking_uri,
 )
+from mlfd_tune.cli.terminal import echo
 
 __all__ = ["report"]
 
@@ -90,8 +91,8 @@ def report(
         )
         return
     empty = [section.title for section in sections if section.is_empty]
-    click.echo(f"{output}: {len(sections)} sections, {len(content) / 1e6:.1f} MB")
+    echo(f"{output}: {len(sections)} sections, {len(content) / 1e6:.1f} MB")
     if empty:
-        click.echo(f"without data: {', '.join(empty)} (the page says how to get them)")
+        echo(f"without data: {', '.join(empty)} (the page says how to get them)")
     if not no_log:
-        click.echo(f"also in MLflow: run {run_id}, {_FOLDER}/")
+        echo(f"also in MLflow: run {run_id}, {_FOLDER}/")

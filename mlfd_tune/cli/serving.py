@@ -8,7 +8,9 @@ import sys
 import click
 
 from mlfd_tune.cli.options import tracking_uri
+from mlfd_tune.cli.terminal import echo
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.uris import is_loopback, shown_uri
 
 __all__ = ["ui"]
 
@@ -43,8 +45,16 @@ def ui(port: int, host: str, uri: str) -> None:
     if path is not None and not path.exists():
         raise UserError(f"--uri: there is no database {path} yet; run a sweep first")
     if uri.startswith("http"):
-        raise UserError(f"--uri: {uri} is a server already; open it in a browser")
-    click.echo(f"http://{host}:{port}")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+        raise UserError(f"--uri: {shown_uri(uri)} is a server already; open it in a browser")
+    if not is_loopback(host):
+        echo(
+            f"warning: whoever reaches {host}:{port} can read, change and delete all runs: MLflow "
+            "asks for no login. Without --host only this machine can.",
+            err=True,
+        )
+    echo(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    # Not on the command line, which every user of the machine can read.
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, command)  # this very Python  # nosec B606

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlfd_tune.cli.options import console, examples, tracking_uri
+from mlfd_tune.cli.terminal import echo
+from mlfd_tune.core.printable import printable_json
 
 if TYPE_CHECKING:
     from mlfd_tune.ablation.table_model import ResultTable
@@ -76,10 +77,7 @@ def table(
         for item in rich_tables(tables, notes):
             out.print(item, width=min(WIDTH, out.width), highlight=False)
         return
-    if form == "json":
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    else:
-        text = render(tables, notes, form)
+    text = f"{printable_json(content)}\n" if form == "json" else render(tables, notes, form)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -134,4 +132,4 @@ def _write(output: Path, text: str) -> None:
         write_atomically(output, text.encode())
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written ({error.strerror})") from error
-    click.echo(output)
+    echo(str(output))

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mlfd_tune.config.limits import LONGEST_KEY, MOST_LEVELS
 from mlfd_tune.config.messages import in_words
 from mlfd_tune.core.data.augmentation import PRESETS
 from mlfd_tune.core.errors import UserError
@@ -42,7 +43,7 @@ def assign(raw: dict[str, Any], key: str, value: Any) -> tuple[str, ...]:
         The keys that lead to the value.
 
     Raises:
-        UserError: The key has an empty part.
+        UserError: The key has an empty part, or more parts than any has.
     """
     parts = _parts(raw, key)
     node = raw
@@ -94,6 +95,11 @@ def chosen_for(
 
 def _parts(raw: Mapping[str, Any], key: str) -> tuple[str, ...]:
     parts = tuple(key.split("."))
+    if len(key) > LONGEST_KEY or len(parts) > MOST_LEVELS:
+        raise UserError(
+            f"a key of {len(key):,} characters and {len(parts)} parts (allowed: up to "
+            f"{LONGEST_KEY} and {MOST_LEVELS})"
+        )
     if not all(parts):
         raise UserError(f"{key!r} is not a dotted key such as distillation.alpha")
     place = _table_around(parts)

@@ -13,6 +13,9 @@ from mlfd_tune.core.spec import Spec
 
 __all__ = ["Choice", "Distribution", "FloatRange", "IntRange", "choice_text"]
 
+# Beyond this not every whole number is a float, and samplers reckon with floats.
+_LARGEST_WHOLE = 2**53
+
 # The fields below are named as in YAML, so `float` and `int` need other names inside the classes.
 Real = float
 Whole = int
@@ -85,6 +88,8 @@ class IntRange(Condition):
 
     @model_validator(mode="after")
     def _check(self) -> IntRange:
+        if max(abs(bound) for bound in (*self.int, self.step)) > _LARGEST_WHOLE:
+            raise ValueError(f"whole numbers are searched up to {_LARGEST_WHOLE} only")
         _check_bounds(*self.int, log=self.log)
         if self.step != 1:
             _check_step(*self.int, step=self.step, log=self.log)
@@ -92,7 +97,7 @@ class IntRange(Condition):
 
     def contains(self, value: Any) -> bool:
         """Tell whether `value` can be drawn."""
-        return type(value) is Whole and value in self.values()
+        return type(value) is Whole and value in self._range()
 
     def allowed(self) -> str:
         """Phrase what can be drawn."""
@@ -101,7 +106,10 @@ class IntRange(Condition):
 
     def values(self) -> list[Any]:
         """Return every value that can be drawn."""
-        return list(range(self.int[0], self.int[1] + 1, self.step))
+        return list(self._range())
+
+    def _range(self) -> range:
+        return range(self.int[0], self.int[1] + 1, self.step)
 
 
 class Choice(Condition):
@@ -178,4 +186,5 @@ def _check_step(low: float, high: float, *, step: float, log: bool) -> None:
 
 
 def _on_step(distance: float, step: float) -> bool:
-    return math.isclose(distance / step, round(distance / step), abs_tol=1e-9)
+    steps = distance / step
+    return math.isfinite(steps) and math.isclose(steps, round(steps), abs_tol=1e-9)

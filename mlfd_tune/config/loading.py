@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 from mlfd_tune.config.assign import assign
 from mlfd_tune.config.base import put_below
 from mlfd_tune.config.checking import problems_of
-from mlfd_tune.config.messages import Location
-from mlfd_tune.config.reading import Reader, absolute_paths, parse_yaml
+from mlfd_tune.config.messages import Location, short, shorter
+from mlfd_tune.config.reading import Reader, absolute_paths, parse_yaml, with_text_keys
 from mlfd_tune.config.schema import AblationConfig, ExperimentConfig, SweepConfig, TrainConfig
 from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.names import problem_with_name
+from mlfd_tune.core.uris import without_logins
 
 __all__ = ["KINDS", "Loaded", "load_experiment"]
 
@@ -22,6 +25,10 @@ KINDS: dict[str, type[ExperimentConfig]] = {
     "ablation": AblationConfig,
     "train": TrainConfig,
 }
+
+
+_SHOWN = 200  # characters of --set in messages
+_MOST_BASES = 20  # each is checked as a whole; one around one around one is rare already
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,12 @@ class Loaded:
     def name(self) -> str:
         """The experiment's name."""
         return self.config.name or self.path.stem
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What was read, without logins in URIs: what may be written where others read it."""
+        kept: dict[str, Any] = without_logins(self.raw)
+        return kept
 
 
 def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
@@ -78,7 +91,7 @@ def _load(
     absolute_paths(raw, Path.cwd())  # those that --set gave
     kind = raw.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        problem = "this key is needed" if kind is None else f"unknown kind {kind!r}"
+        problem = "this key is needed" if kind is None else f"unknown kind {short(kind)}"
         where = reader.origin(("kind",))
         raise UserError(f"{where}: kind: {problem} {allowed_values(str(kind), KINDS)}")
     base = _base_of(raw)
@@ -89,7 +102,13 @@ def _load(
     problems = problems_of(raw, KINDS[kind])
     if problems:
         raise UserError(*(f"{reader.origin(found.location)}: {found}" for found in problems))
-    return Loaded(KINDS[kind].model_validate(raw), raw, path), reader.origins
+    loaded = Loaded(KINDS[kind].model_validate(raw), raw, path)
+    unfit = problem_with_name(loaded.name)
+    if unfit is not None:
+        raise UserError(
+            f"{path}: name: this key is needed: the file's name, {loaded.name!r}, {unfit}"
+        )
+    return loaded, reader.origins
 
 
 def _base_of(raw: Mapping[str, Any]) -> Path | None:
@@ -100,7 +119,9 @@ def _base_of(raw: Mapping[str, Any]) -> Path | None:
 
 def _load_base(base: Path, above: tuple[Path, ...]) -> tuple[Loaded, Mapping[Location, str]]:
     where = f"{above[-1]}: design.base"
-    if base.resolve() in [file.resolve() for file in above]:
+    if len(above) > _MOST_BASES:
+        raise UserError(f"{where}: more than {_MOST_BASES} files are built around one another")
+    if os.path.realpath(base) in map(os.path.realpath, above):
         chain = " -> ".join(str(file) for file in (*above, base))
         raise UserError(f"{where}: {base} is built around itself ({chain})")
     try:
@@ -113,13 +134,15 @@ def _load_base(base: Path, above: tuple[Path, ...]) -> tuple[Loaded, Mapping[Loc
 
 
 def _override(raw: dict[str, Any], text: str, origins: dict[Location, str]) -> None:
-    key, equals, value = text.partition("=")
+    key, equals, written = text.partition("=")
+    shown = shorter(text, _SHOWN)
     if not equals:
-        raise UserError(f"--set {text}: expected key=value, such as search.trials=4")
+        raise UserError(f"--set {shown}: expected key=value, such as search.trials=4")
     try:
-        parts = assign(raw, key.strip(), parse_yaml(value, f"--set {text}"))
+        value = with_text_keys(parse_yaml(written, f"--set {shown}"))
+        parts = assign(raw, key.strip(), value)
     except UserError as error:
-        raise UserError(*(_named(line, text) for line in error.problems)) from None
+        raise UserError(*(_named(line, shown) for line in error.problems)) from None
     for location in [at for at in origins if at[: len(parts)] == parts]:
         del origins[location]
     origins[parts] = "--set"

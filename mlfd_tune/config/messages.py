@@ -11,11 +11,14 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from mlfd_tune.core.errors import UserError, allowed_values
 
-__all__ = ["ListedError", "Location", "Problem", "in_words"]
+__all__ = ["ListedError", "Location", "Problem", "in_words", "short", "shorter"]
 
 Location = tuple[int | str, ...]
 
 _ABSENT = object()
+
+# Characters. What this program says itself is shorter; what a file says may be as long as the file.
+_LONGEST_KEY, _LONGEST_TEXT = 400, 1000
 
 # Per-dataset tables, and the general section whose keys are filled into each of their entries.
 _GENERAL = {"teachers": "teacher", "students": "student"}
@@ -58,7 +61,8 @@ class Problem:
         return ".".join(str(part) for part in self.location)
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.text}" if self.location else self.text
+        key, text = shorter(self.key, _LONGEST_KEY), shorter(self.text, _LONGEST_TEXT)
+        return f"{key}: {text}" if self.location else text
 
 
 def in_words(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
@@ -87,7 +91,7 @@ def _texts(details: Any, model: type[BaseModel], location: Location) -> Iterable
         return [f"unknown key {allowed_values(str(location[-1]), fields)}"]
     if kind == "literal_error":
         allowed = [part.strip(" '") for part in context["expected"].replace(" or ", ",").split(",")]
-        return [f"unknown value {_short(value)} {allowed_values(str(value), allowed)}"]
+        return [f"unknown value {short(value)} {allowed_values(str(value), allowed)}"]
     if kind == "search_space_kind":
         return [str(details["msg"])]
     if kind == "missing":
@@ -95,14 +99,22 @@ def _texts(details: Any, model: type[BaseModel], location: Location) -> Iterable
     if kind == "too_short":
         if len(value) >= context["min_length"]:  # pydantic counts the items that are in order
             return []
-        return [f"needs at least {context['min_length']} (got {_short(value)})"]
+        return [f"needs at least {context['min_length']} (got {short(value)})"]
     text = _WORDS.get(kind) or details["msg"].replace("Input should be", "must be")
-    return [f"{text[0].lower()}{text[1:]} (got {_short(value)})"]
+    return [f"{text[0].lower()}{text[1:]} (got {short(value)})"]
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def short(value: Any) -> str:
+    """Return what a value looks like, cut off after 60 characters."""
+    return shorter(repr(value), 60)
+
+
+def shorter(text: str, most: int) -> str:
+    """Return a text of at most `most` characters: where it is longer, its middle is left out."""
+    if len(text) <= most:
+        return text
+    kept = most - 3
+    return f"{text[: kept - kept // 3]}...{text[len(text) - kept // 3 :]}"
 
 
 def _where_written(location: Location, raw: Any) -> Location:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -10,11 +11,20 @@ from typing import Any
 
 import yaml
 
-from mlfd_tune.config.messages import Location
+from mlfd_tune.config.limits import (
+    MOST_BYTES,
+    MOST_FILES,
+    MOST_LEVELS,
+    check_document,
+    check_levels,
+    check_plain,
+)
+from mlfd_tune.config.messages import Location, short
 from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.paths import expanded, not_a_file
 from mlfd_tune.core.stages.weights import names_a_file
 
-__all__ = ["Reader", "absolute_paths", "parse_yaml"]
+__all__ = ["Reader", "absolute_paths", "parse_json", "parse_yaml", "read_text", "with_text_keys"]
 
 
 class Reader:
@@ -26,6 +36,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.origins: dict[Location, str] = {}
+        self._files = 0
 
     def origin(self, location: Location) -> str:
         """Return the file that a key stands in, or would stand in."""
@@ -44,25 +55,27 @@ class Reader:
             above: The files that include it, outermost first.
 
         Raises:
-            UserError: A file cannot be read, is not YAML, or includes itself.
+            UserError: A file cannot be read, is not YAML, or includes itself; or there are more
+                files or levels than any experiment needs.
         """
         including = f"{above[-1]}: include: " if above else ""
-        if path.resolve() in [file.resolve() for file in above]:
+        if os.path.realpath(path) in map(os.path.realpath, above):
             chain = " -> ".join(str(file) for file in (*above, path))
             raise UserError(f"{including}{path} includes itself ({chain})")
-        content = parse_yaml(_text(path, including), str(path))
+        self._files += 1
+        if self._files > MOST_FILES:
+            raise UserError(f"{including}more than {MOST_FILES} files are included")
+        content = parse_yaml(read_text(path, including), str(path))
         if not isinstance(content, dict):
             found = "nothing" if content is None else type(content).__name__
             raise UserError(f"{path}: must hold keys and values (found {found})")
         self.origins.setdefault(at, str(path))
-        try:
-            return self._expand(content, path, at, (*above, path))
-        except RecursionError:
-            raise UserError(f"{path}: an alias refers to a mapping that it stands in") from None
+        return self._expand(content, path, at, (*above, path))
 
     def _expand(
         self, node: dict[Any, Any], path: Path, at: Location, above: tuple[Path, ...]
     ) -> dict[str, Any]:
+        check_levels(len(at), str(path))
         merged: dict[str, Any] = {}
         for name in _includes(node, path):
             _merge(merged, self.read(path.parent / name, at, above))
@@ -102,7 +115,7 @@ def _absolute(node: Any, at: Location, folder: Path) -> None:
     value = node.get(key) if key and isinstance(node, dict) else None
     if not key or not isinstance(value, str) or (key == "weights" and not names_a_file(value)):
         return
-    path = folder / Path(value).expanduser()
+    path = folder / expanded(value)
     node[key] = os.path.abspath(path)  # noqa: PTH100 (resolve would follow links)
 
 
@@ -114,44 +127,85 @@ def parse_yaml(text: str, where: str) -> Any:
         where: What to call the text in messages.
 
     Raises:
-        UserError: It is not valid YAML.
+        UserError: It is not valid YAML, or says more than an experiment can.
     """
     try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
+        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader  # nosec B506
+    # ValueError: a date such as 2024-99-99; others where a tag is put before what is not of it
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{where}{_told(error)}") from None
 
 
-def _told(error: Exception) -> str:
-    mark, context = getattr(error, "problem_mark", None), getattr(error, "context", None)
-    begun = getattr(error, "context_mark", None)
-    line = f", line {mark.line + 1}" if mark else ""
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    since = f" ({context} that begins in line {begun.line + 1})" if context and begun else ""
-    return f"{line}: not valid YAML: {problem}{since}"
+def parse_json(text: str, where: str) -> Any:
+    """Return what a JSON text says.
 
-
-def _text(path: Path, including: str) -> str:
+    Raises:
+        UserError: It is not valid JSON, or says more than an experiment can.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        content = json.loads(text)
+    except RecursionError:
+        raise UserError(f"{where}: more than {MOST_LEVELS} levels") from None
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON: {str(error).splitlines()[0]}") from None
+    check_plain(content, where)
+    return content
+
+
+def with_text_keys(node: Any) -> Any:
+    """Return nested mappings whose keys are text, as `Reader` reads them."""
+    if not isinstance(node, dict):
+        return node
+    return {str(key): with_text_keys(value) for key, value in node.items()}
+
+
+def read_text(path: Path, including: str = "") -> str:
+    """Return the text of a configuration's file.
+
+    Args:
+        path: The file.
+        including: What errors begin with, where another file names this one.
+
+    Raises:
+        UserError: There is no such file, it is no file of text in UTF-8, or it is too large.
+    """
+    wrong = not_a_file(path)
+    if wrong == "does not exist":
         folder = path.parent
         names = [file.name for file in folder.glob("*.y*ml")] if folder.is_dir() else []
         hint = f" {allowed_values(path.name, names)}" if names else ""
-        raise UserError(f"{including}no such file: {path}{hint}") from None
-    except IsADirectoryError:
-        raise UserError(f"{including}{path} is a folder, not a YAML file") from None
+        raise UserError(f"{including}no such file: {path}{hint}")
+    if wrong:
+        text = "is a folder, not a YAML file" if wrong == "is a folder" else wrong
+        raise UserError(f"{including}{path} {text}")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"{including}{path} is larger than {MOST_BYTES:,} bytes")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
         raise UserError(f"{including}{path} is not a text file in UTF-8") from None
     except OSError as error:
         raise UserError(f"{including}{path} cannot be read: {error.strerror}") from None
 
 
+def _told(error: Exception) -> str:
+    mark, context = getattr(error, "problem_mark", None), getattr(error, "context", None)
+    begun = getattr(error, "context_mark", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    problem = getattr(error, "problem", None) or next(
+        iter(str(error).splitlines()), type(error).__name__
+    )
+    since = f" ({context} that begins in line {begun.line + 1})" if context and begun else ""
+    return f"{line}: not valid YAML: {problem}{since}"
+
+
 def _includes(node: Mapping[Any, Any], path: Path) -> list[str]:
     names = node.get("include", [])
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: include: must be a path or a list of paths (got {names!r})")
+        raise UserError(f"{path}: include: must be a path or a list of paths (got {short(names)})")
     return names
 
 
@@ -164,7 +218,23 @@ def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML 1.2 numbers (``1e-3`` is one), and a key that stands twice is an error."""
+    """YAML 1.2 numbers (``1e-3`` is one), no key twice, and nothing without measure."""
+
+    _levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._levels += 1
+        if self._levels > MOST_LEVELS:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"more than {MOST_LEVELS} levels", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._levels -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        check_document(node)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mlfd_tune.config.design import DesignSettings, ResolveSettings
 from mlfd_tune.config.messages import ListedError
 from mlfd_tune.config.search import SearchSettings
 from mlfd_tune.core.errors import allowed_values
+from mlfd_tune.core.names import problem_with_name, shortened
 from mlfd_tune.core.settings import PipelineSettings
 from mlfd_tune.core.settings.names import MethodName
 from mlfd_tune.core.spec import Spec
@@ -28,6 +29,7 @@ __all__ = [
     "TrackingSettings",
     "TrainConfig",
     "parse_bytes",
+    "parse_seconds",
     "pipeline_settings",
 ]
 
@@ -44,6 +46,19 @@ def parse_bytes(value: Any) -> Any:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+_SECONDS = {"": 1.0, "S": 1.0, "M": 60.0, "MIN": 60.0, "H": 3600.0, "D": 86400.0}
+
+
+def parse_seconds(value: Any) -> Any:
+    """Return a number of seconds from a number or from text such as ``10m``."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+    if match is None or match[2].upper() not in _SECONDS:
+        raise ValueError(f"{value!r} is not a time (allowed: seconds, or such as 90s, 10m, 2h)")
+    return float(match[1]) * _SECONDS[match[2].upper()]
+
+
 class StoreSettings(Spec):
     """Where artifacts are kept."""
 
@@ -52,6 +67,14 @@ class StoreSettings(Spec):
     )
     max_bytes: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
         None, ge=1, description="Budget of all artifacts, such as 20GB; null for no limit."
+    )
+    study_max_bytes: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
+        None,
+        ge=1,
+        description="Cap on what the students of one run and the checkpoints of its trials take "
+        "together, such as 50GB; null for no cap. Where it is short, students of the search go, "
+        "those that rank last first, but never the best `confirm.top_k` nor confirmed ones; a "
+        "checkpoint that does not fit is not written.",
     )
     cache: Literal["auto", "targets", "features", "none"] = Field(
         "auto",
@@ -71,7 +94,12 @@ class StoreSettings(Spec):
 class TrackingSettings(Spec):
     """Where runs are logged."""
 
-    uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI.")
+    uri: str = Field(
+        "sqlite:///mlflow.db",
+        description="MLflow tracking URI. A password in it is kept out of messages, files and "
+        "MLflow; rather than here, give one to a server by MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN), and to PostgreSQL by PGPASSWORD.",
+    )
 
 
 class ResourceSettings(Spec):
@@ -88,6 +116,27 @@ class ResourceSettings(Spec):
         description="GPUs of one trial, 0.25 packs four on one; null for one where there are GPUs. "
         "`auto` measures the first trial of every target and packs as many on a GPU as its memory, "
         "its time and the CPUs allow. What runs out of memory beside others runs again alone.",
+    )
+    trial_timeout: Annotated[float | None, BeforeValidator(parse_seconds)] = Field(
+        None,
+        ge=1,
+        description="How long a trial or stage may show no progress, such as 10m, before its "
+        "worker is killed: no epoch and, for a stage, no images read. Waiting for work of another "
+        "process does not count. Give it several times the longest epoch. null for no limit.",
+    )
+    max_failures: int = Field(
+        1,
+        ge=0,
+        le=100,
+        description="How often a trial or stage that failed is tried again, from its last "
+        "checkpoint; also counted over `--resume`. What failed twice in the same way is not.",
+    )
+    max_worker_memory: Annotated[int | None, BeforeValidator(parse_bytes)] = Field(
+        None,
+        ge=1,
+        description="Memory of its own that one worker may take, such as 8GB. A worker that takes "
+        "more is killed, and its trial fails so; one that still holds half of it when its trial is "
+        "over is replaced. null for no limit.",
     )
 
 
@@ -118,6 +167,14 @@ class ExperimentConfig(PipelineSettings):
     tracking: TrackingSettings = Field(TrackingSettings(), description="The MLflow server.")
     resources: ResourceSettings = Field(ResourceSettings(), description="What may be used.")
     runs: str = Field("runs", description="Folder for studies, logs and what resuming needs.")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folders(cls, name: str | None) -> str | None:
+        problem = None if name is None else problem_with_name(name)
+        if problem is not None:
+            raise ValueError(f"{shortened(name or '')!r} {problem}")
+        return name
 
     @model_validator(mode="after")
     def _targets_are_datasets(self) -> ExperimentConfig:
@@ -196,6 +253,18 @@ class Provenance(Spec):
     files: dict[str, str] = Field(
         {}, description="Checksums (SHA-256) of the files that were exported beside this one."
     )
+
+    @model_validator(mode="after")
+    def _files_stand_beside_it(self) -> Provenance:
+        names = [*self.files, *([self.weights] if self.weights else [])]
+        problems = [
+            f"files: {shortened(name)!r} {problem}"
+            for name in dict.fromkeys(names)
+            if (problem := problem_with_name(name)) is not None
+        ]
+        if problems:
+            raise ListedError(*problems)
+        return self
 
 
 class TrainConfig(ExperimentConfig):

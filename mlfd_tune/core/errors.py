@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from mlfd_tune.core.printable import printable
+from mlfd_tune.core.uris import hide_logins
+
 __all__ = ["NonFiniteLossError", "UserError", "allowed_values", "nearest"]
 
 
@@ -12,15 +15,16 @@ class UserError(Exception):
     """Bad input from the user.
 
     The message says what is wrong, where (file and key), what is allowed, and the nearest match.
-    Several problems found together are carried in `problems`, one line each.
+    Several problems found together are carried in `problems`, one line each. Messages quote what
+    comes from outside: logins in URIs are hidden, and what would steer a terminal is written out.
 
     Args:
         problems: One message, or several that are shown together.
     """
 
     def __init__(self, *problems: str) -> None:
-        self.problems: tuple[str, ...] = problems
-        super().__init__("\n".join(problems))
+        self.problems = tuple(printable(hide_logins(problem)) for problem in problems)
+        super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, ...]]:
         # Ray and multiprocessing pickle exceptions by their constructor arguments.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mlfd_tune.tracking import limits, vocabulary
 from mlfd_tune.tracking.journal import Line
 from mlfd_tune.tracking.outbox import Outbox
-from mlfd_tune.tracking.session import Session, is_final, tag_equals
+from mlfd_tune.tracking.session import Session, first_line, is_final, tag_begins, tag_equals
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run, RunTag
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Applier"]
 
 _log = logging.getLogger(__name__)
-
-_ARTIFACT_ATTEMPTS = 3
 
 
 @dataclass
@@ -52,7 +51,6 @@ class Applier:
         self._may_repeat = True
         self._batches: dict[str, _Batch] = {}
         self._refused: set[str] = set()
-        self._failures: dict[str, int] = {}
         self._sent_copies: list[str] = []
         self._singly: dict[str, Callable[[Line], None]] = {
             "start": self._start,
@@ -91,6 +89,35 @@ class Applier:
         """Delete the copies of artifacts that were sent, once that is remembered."""
         while self._sent_copies:
             self._outbox.forget_copy(self._sent_copies.pop())
+
+    def require_database(self) -> None:
+        """Make sure that what was sent is where it will be looked for; see `Session`."""
+        self._session.require_file()
+
+    def send_postponed(self, line: Line) -> None:
+        """Send an artifact that was put off."""
+        self._store_artifact(line)
+
+    def remove_doubles(self) -> None:
+        """Delete the runs that this outbox made and does not know of.
+
+        A server that hung may make a run long after the request was given up and repeated. To be
+        called when all lines were sent, so that every run of this outbox is known.
+        """
+        known = self._ledger.run_ids
+        mine = tag_begins(vocabulary.LOCAL_ID, f"{self._outbox.id}/")
+        doubles: list[str] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._session.experiment_id], mine, max_results=1000, page_token=token
+            )
+            doubles += [run.info.run_id for run in page if run.info.run_id not in known]
+            token = page.token
+            if not token:
+                break
+        for run_id in doubles:
+            self._client.delete_run(run_id)
 
     # One handler per kind of line.
 
@@ -139,6 +166,24 @@ class Applier:
             self._attempt(line, lambda: self._client.log_inputs(run_id, inputs))
 
     def _log_artifact(self, line: Line) -> None:
+        """Send an artifact, or put it off where all but the artifact store is in order."""
+        if line in self._ledger.postponed.values():
+            return
+        try:
+            self._store_artifact(line)
+        except Exception as error:
+            if self._session.is_gone():
+                raise
+            if not self._ledger.postponed:
+                _log.warning(
+                    "run %s: %s cannot be stored now; such files are put off (%s)",
+                    line["run"],
+                    PurePosixPath(line["file"]).name,
+                    first_line(error),
+                )
+            self._ledger.postpone(line)
+
+    def _store_artifact(self, line: Line) -> None:
         copy = self._outbox.files / line["file"]
         run_id = self._writable_run(line)
         if not run_id:
@@ -149,14 +194,31 @@ class Applier:
             return
         try:
             self._client.log_artifact(run_id, str(copy), line["to"])
+            if self._session.by_proxy:
+                self._require_stored(run_id, copy, line["to"] or "")
         except Exception as error:
-            # A broken artifact store must not hold up the metrics behind it for ever.
-            self._failures[line["file"]] = self._failures.get(line["file"], 0) + 1
-            if self._failures[line["file"]] < _ARTIFACT_ATTEMPTS or self._session.is_gone():
+            if not is_final(error):
                 raise
+            self._stop_if_gone()
             self._refuse(line, str(error))
         else:
             self._sent_copies.append(line["file"])
+
+    def _require_stored(self, run_id: str, copy: Path, folder: str) -> None:
+        """Look whether a server has a file: MLflow takes any page with status 200 for a yes."""
+        files = [copy] if copy.is_file() else [path for path in copy.rglob("*") if path.is_file()]
+        wanted = {
+            str(
+                PurePosixPath(folder, path.relative_to(copy.parent).as_posix())
+            ): path.stat().st_size
+            for path in files
+        }
+        for parent in {str(PurePosixPath(name).parent) for name in wanted}:
+            for found in self._client.list_artifacts(run_id, None if parent == "." else parent):
+                if wanted.get(found.path) == found.file_size:
+                    del wanted[found.path]
+        if wanted:
+            raise ConnectionError(f"the server did not store {', '.join(sorted(wanted))}")
 
     def _end(self, line: Line) -> None:
         run_id = self._writable_run(line)
@@ -294,14 +356,14 @@ class Applier:
             raise ConnectionError("the experiment was deleted or its database replaced")
 
     def _refuse(self, line: Line, error: str) -> None:
-        first_line = error.strip().split("\n", 1)[0][:200]
-        self._outbox.reject(line, first_line)
+        reason = first_line(error)
+        self._outbox.reject(line, reason)
         run = line.get("run", "")
         if run not in self._refused:
             self._refused.add(run)
             _log.warning(
                 "run %s: MLflow refuses part of its data (%s); kept in %s",
                 run or "?",
-                first_line,
+                reason,
                 self._outbox.folder / "rejected.jsonl",
             )

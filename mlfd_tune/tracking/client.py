@@ -6,11 +6,13 @@ and the commands that read should pay for it.
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import socket
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from mlfd_tune.core.errors import UserError, nearest
+from mlfd_tune.core.uris import basic_login, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "absolute_uri",
     "check_uri",
+    "forget_database",
     "open_client",
     "reachable",
     "shown_uri",
@@ -41,13 +45,20 @@ _ALLOWED = (
 # Defaults of MLflow's own settings: the user's environment has the last word. Stock MLflow tries
 # a dead server for minutes, prints addresses of runs and reports usage to its makers.
 _SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "PGCONNECT_TIMEOUT": "20",
 }
+
+# A connection stays at the file it was opened on, and MLflow keeps its connections per URI for as
+# long as the process lives. So each time a file was replaced, its path is spelled in another way.
+_replaced: Counter[Path] = Counter()
+
+# What PostgreSQL answers at once and in one letter: whether it speaks TLS.
+_ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 
 def check_uri(uri: str) -> None:
@@ -60,18 +71,21 @@ def check_uri(uri: str) -> None:
     scheme, separator, _ = uri.partition("://")
     if not separator or scheme == "file":
         raise UserError(
-            f"tracking uri: {uri!r} is a folder, not a tracking database or server ({_ALLOWED})"
+            f"tracking uri: {shown_uri(uri)!r} is a folder, not a tracking database or server "
+            f"({_ALLOWED})"
         )
     try:
         url = make_url(uri)
         port_and_host = (url.host, url.port)
     except (ArgumentError, ValueError) as error:
-        raise UserError(f"tracking uri: {uri!r} is malformed ({_ALLOWED})") from error
+        raise UserError(f"tracking uri: {shown_uri(uri)!r} is malformed ({_ALLOWED})") from error
     kind = url.get_backend_name()
     if kind not in _DATABASES + _SERVERS:
         match = nearest(kind, _DATABASES + _SERVERS)
         hint = f"; did you mean {match!r}?" if match else ""
-        raise UserError(f"tracking uri: unknown scheme {kind!r} in {uri!r} ({_ALLOWED}{hint})")
+        raise UserError(
+            f"tracking uri: unknown scheme {kind!r} in {shown_uri(uri)!r} ({_ALLOWED}{hint})"
+        )
     if kind == "sqlite":
         _check_sqlite(uri, url)
     elif not port_and_host[0]:
@@ -94,17 +108,18 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(database).expanduser().resolve() if database else None
 
 
-def shown_uri(uri: str) -> str:
-    """Return `uri` without its password, fit for messages."""
-    return make_url(uri).render_as_string(hide_password=True)
-
-
-def open_client(uri: str) -> MlflowClient:
+def open_client(uri: str, *, retries: int = 1) -> MlflowClient:
     """Return an MLflow client that neither chatters nor hangs on a dead server for minutes.
 
     Sets defaults of MLflow's environment variables in this process and the levels of its loggers.
     The first use of a new SQLite file creates its tables, which takes several seconds.
+
+    Args:
+        uri: An URI that passed `check_uri`.
+        retries: How often MLflow repeats a request that a server did not answer; the first client
+            of a process decides. Who writes repeats by himself, since he knows what may be twice.
     """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(retries))
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     path = sqlite_path(uri)
@@ -117,7 +132,17 @@ def open_client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if path and _replaced[path]:
+        spelled = "/".join([str(path.parent), *["."] * _replaced[path], path.name])
+        return MlflowClient(tracking_uri=f"sqlite:///{spelled}")
     return MlflowClient(tracking_uri=absolute_uri(uri))
+
+
+def forget_database(uri: str) -> None:
+    """Have the next client of a SQLite file open it anew, since it was deleted or replaced."""
+    path = sqlite_path(uri)
+    if path:
+        _replaced[path] += 1
 
 
 def reachable(uri: str, timeout_s: float = 3.0) -> str | None:
@@ -139,7 +164,11 @@ def reachable(uri: str, timeout_s: float = 3.0) -> str | None:
         return _unhealthy_server(uri, timeout_s)
     try:
         port = url.port or _DEFAULT_PORTS[kind]
-        socket.create_connection((url.host or "localhost", port), timeout_s).close()
+        with socket.create_connection((url.host or "localhost", port), timeout_s) as connection:
+            if kind == "postgresql":  # one that hangs accepts connections all the same
+                connection.sendall(_ASK_FOR_TLS)
+                if connection.recv(1) not in (b"S", b"N"):
+                    return f"{shown_uri(uri)} answers, but not as PostgreSQL does"
     except OSError as error:
         return f"{shown_uri(uri)}: {error}"
     return None
@@ -148,15 +177,15 @@ def reachable(uri: str, timeout_s: float = 3.0) -> str | None:
 def _check_sqlite(uri: str, url: URL) -> None:
     if not url.database or url.database == ":memory:" or url.host:
         raise UserError(
-            f"tracking uri: {uri!r} names no database file (allowed: sqlite:///relative/mlflow.db "
-            "or sqlite:////absolute/mlflow.db)"
+            f"tracking uri: {shown_uri(uri)!r} names no database file (allowed: "
+            "sqlite:///relative/mlflow.db or sqlite:////absolute/mlflow.db)"
         )
     path = sqlite_path(uri)
     assert path is not None
     if path.is_dir():
         raise UserError(
-            f"tracking uri: {uri!r} is a folder (allowed: a file, such as {uri.rstrip('/')}"
-            "/mlflow.db)"
+            f"tracking uri: {shown_uri(uri)!r} is a folder (allowed: a file, such as "
+            f"{shown_uri(uri).rstrip('/')}/mlflow.db)"
         )
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as file:
@@ -188,11 +217,14 @@ def _unusable_path(path: Path) -> str | None:
 
 
 def _unhealthy_server(uri: str, timeout_s: float) -> str | None:
+    address, login = basic_login(uri)
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=timeout_s) as answer:
+        # Of the schemes that urllib opens, `check_uri` lets http and https pass.
+        request = urllib.request.Request(f"{address.rstrip('/')}/health", headers=login)
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # nosec B310
             text = answer.read(100).decode(errors="replace")
     except urllib.error.HTTPError as error:
         return f"{shown_uri(uri)}/health answers {error.code} {error.reason}: is it MLflow?"
-    except (OSError, ValueError) as error:
-        return f"{shown_uri(uri)}: {getattr(error, 'reason', None) or error}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return f"{shown_uri(uri)}: {getattr(error, 'reason', None) or type(error).__name__}"
     return None if text.strip() == "OK" else f"{shown_uri(uri)} answers, but not as MLflow does"

@@ -13,6 +13,7 @@ import yaml
 from mlfd_tune.core.data import PackedDataset
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.models import Backbone
+from mlfd_tune.core.names import file_stem
 from mlfd_tune.core.stages.model_files import DESCRIPTION, WEIGHTS, load_description, without_memory
 from mlfd_tune.core.store.artifact import file_digest
 from mlfd_tune.tracking.export_files import write_weights
@@ -97,7 +98,8 @@ class Bundle:
             self._add("json").write_text(text + "\n", encoding="utf-8")
 
     def _add(self, form: str) -> Path:
-        self.files[form] = self._folder / f"{self.source.row.dataset}{FORMATS[form]}"
+        stem = file_stem(self.source.row.dataset, "the dataset")
+        self.files[form] = self._folder / f"{stem}{FORMATS[form]}"
         return self.files[form]
 
     def _read_network(self) -> dict[str, Any] | None:

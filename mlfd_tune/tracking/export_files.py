@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,7 @@ __all__ = ["staged", "write_weights"]
 
 _LENGTH = 8  # bytes of a safetensors file that hold the length of its header
 _COPIED = 1 << 24
+_PREFIX = ".export-"
 
 
 @contextmanager
@@ -32,7 +35,9 @@ def staged(folder: Path) -> Iterator[Path]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+        _remove_what_the_dead_left(folder)
+        temporary = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+        lock = _lock(temporary)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from error
     try:
@@ -41,9 +46,29 @@ def staged(folder: Path) -> Iterator[Path]:
             file.replace(folder / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
         for path in made:
             with suppress(OSError):  # it holds the export
                 path.rmdir()
+
+
+def _remove_what_the_dead_left(folder: Path) -> None:
+    """Remove the folders of exports that were killed; a living one holds a lock on its own."""
+    for left in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            lock = _lock(left)
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def write_weights(source: Path, about: Mapping[str, Any], target: Path) -> None:

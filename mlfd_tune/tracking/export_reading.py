@@ -10,7 +10,12 @@ from typing import Any
 
 from mlfd_tune.config import Loaded, Provenance, TrainConfig, assign, load_experiment
 from mlfd_tune.config.checking import problems_of
+from mlfd_tune.config.messages import short
+from mlfd_tune.config.reading import parse_json, read_text
+from mlfd_tune.core.data.image_files import names_in
+from mlfd_tune.core.data.relative_paths import leaves_folder
 from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.paths import is_folder, not_a_file
 from mlfd_tune.core.stages import DatasetStage
 from mlfd_tune.core.store import Stage
 from mlfd_tune.core.store.artifact import file_digest
@@ -118,14 +123,14 @@ def other_data(provenance: Provenance, stages: Sequence[Stage]) -> Iterator[str]
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
+    if not_a_file(path) is None:
         if path.suffix not in _ENDINGS:
             raise UserError(f"{path}: not an exported configuration (allowed: .yaml or .json)")
         return [path]
-    if not path.is_dir():
+    if not is_folder(path):
         names = (
-            [file.name for file in path.parent.iterdir() if file.suffix in _ENDINGS]
-            if path.parent.is_dir()
+            [name for name in names_in(path.parent) if name.endswith(_ENDINGS)]
+            if is_folder(path.parent)
             else []
         )
         hint = f" {allowed_values(path.name, names)}" if names else ""
@@ -143,10 +148,7 @@ def _loaded(file: Path, places: Mapping[str, str]) -> Loaded:
     if file.suffix != ".json":
         texts = [f"{key}={json.dumps(value)}" for key, value in places.items()]
         return load_experiment(file, texts)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not valid JSON: {str(error).splitlines()[0]}") from None
+    content = parse_json(read_text(file), str(file))
     raw = content.get("config") if isinstance(content, dict) else None
     if not isinstance(raw, dict):
         raise UserError(f"{file}: config: this key is needed; it is no exported JSON file")
@@ -176,11 +178,20 @@ def _problems(file: Path, loaded: Loaded) -> Iterator[str]:
     if origin.weights and origin.weights_sha256:
         sums.setdefault(origin.weights, origin.weights_sha256)
     for name, recorded in sums.items():
-        beside = file.parent / name
-        if not beside.is_file():
-            yield f"{file}: {name} was exported with it and is missing"
+        if leaves_folder(name):
+            yield f"{file}: provenance: {name!r} leads out of the folder; an export lies in one"
             continue
-        found = file_digest(beside)
+        beside = file.parent / name
+        wrong = not_a_file(beside)
+        if wrong:
+            told = "is missing" if wrong == "does not exist" else wrong
+            yield f"{file}: {name} was exported with it and {told}"
+            continue
+        try:
+            found = file_digest(beside)
+        except OSError as error:
+            yield f"{file}: {name} cannot be read: {error.strerror}"
+            continue
         if found != recorded:
             yield (
                 f"{file}: {name} is not the file that was exported with it: its SHA-256 is "
@@ -189,4 +200,4 @@ def _problems(file: Path, loaded: Loaded) -> Iterator[str]:
 
 
 def _kind_problem(kind: Any) -> str:
-    return f"{kind!r} is no exported configuration (allowed: train)"
+    return f"{short(kind)} is no exported configuration (allowed: train)"

@@ -12,6 +12,7 @@ import yaml
 
 from mlfd_tune.config import Provenance, StoreSettings
 from mlfd_tune.core.store import Artifact, Store
+from mlfd_tune.core.uris import without_login
 from mlfd_tune.tracking import vocabulary
 from mlfd_tune.tracking.client import absolute_uri
 from mlfd_tune.tracking.export_expected import expected_values
@@ -65,7 +66,7 @@ class Source:
             **self.config,
             "name": self.row.experiment,
             "store": StoreSettings(path=str(self.store.root)).model_dump(exclude_none=True),
-            "tracking": {"uri": absolute_uri(self.uri)},
+            "tracking": {"uri": without_login(absolute_uri(self.uri))},
             "provenance": provenance.model_dump(),
         }
 
@@ -87,7 +88,7 @@ class Source:
         return Provenance(
             experiment=row.experiment,
             run_id=self.run.info.run_id,
-            tracking_uri=absolute_uri(self.uri),
+            tracking_uri=without_login(absolute_uri(self.uri)),
             versions=dict(self._versions()),
             data={
                 artifact.manifest.dataset or "": artifact.key
@@ -138,7 +139,7 @@ def _artifacts(store: Store, student: str) -> dict[str, Artifact]:
     seen: set[str] = set()
 
     def visit(key: str, name: str | None = None) -> None:
-        if key in seen:
+        if key in seen or not key.isalnum():  # a server may say anything: it is part of a path
             return
         seen.add(key)
         for path in store.root.glob(f"artifacts/*/{key}"):

@@ -40,6 +40,9 @@ _Operand: TypeAlias = Callable[[Lookup], Value]
 
 _QUOTED = re.compile(r"`([^`]*)`")
 _SHOWN = "comparisons (== != < <= > >=), and, or, not, in, numbers, quoted text, names"
+_LONGEST = 4000  # characters of a condition
+_DEEPEST = 100  # levels of one; without a bound it would depend on the caller's stack what is read
+_QUOTED_BY_ERRORS = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,12 @@ class _Reader:
             self.quoted[len(self.text[: found.start()].encode())] = found[1]
             return "q" * len(found[0].encode())
 
+        if any("\ud800" <= char <= "\udfff" for char in self.text):  # of arguments not in UTF-8
+            raise UserError(f"{self.option}: is not text in UTF-8: {self.text[:60]!r}")
+        if len(self.text) > _LONGEST:
+            raise UserError(
+                f"{self.option}: has {len(self.text):,} characters (allowed: up to {_LONGEST:,})"
+            )
         source = _QUOTED.sub(hide, self.text)
         lead = len(source) - len(source.lstrip())
         self.lead = len(source[:lead].encode())
@@ -106,6 +115,8 @@ class _Reader:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python's advice on how to write Python
                 tree = ast.parse(source.lstrip(), mode="eval")
+            if _levels(tree.body) > _DEEPEST:
+                raise UserError(f"{self.option}: has more than {_DEEPEST} levels")
             condition = self._condition(tree.body)
         except SyntaxError as error:
             place = lead + max((error.offset or 1) - 1, 0)
@@ -170,7 +181,12 @@ class _Reader:
         found = node.value
         if found is None or isinstance(found, float | str | bool):
             return True, found
-        return (True, float(found)) if isinstance(found, int) else (False, MISSING)
+        if not isinstance(found, int):
+            return False, MISSING
+        try:
+            return True, float(found)
+        except OverflowError:
+            raise self._unexpected("is too large a number", node) from None
 
     def _name(self, node: ast.expr) -> str | None:
         """Return the name that a node spells: ``a``, ``a.b``, ``a/b``, ``a-b``."""
@@ -189,7 +205,7 @@ class _Reader:
     def _known(self, name: str, node: ast.expr) -> str:
         if name in self.columns or name in self.settings:
             return name
-        match = nearest(name, [*self.columns, *self.settings])
+        match = nearest(name[:_QUOTED_BY_ERRORS], [*self.columns, *self.settings])
         hint = f"; did you mean {match!r}?" if match else ""
         raise self._unexpected(
             f"no such column or setting (allowed: {', '.join(self.columns)}, or a setting by its "
@@ -215,16 +231,29 @@ class _Reader:
         start = self.lead + node.col_offset
         end = self.lead + (node.end_col_offset or node.col_offset)
         found = source[start:end].decode(errors="replace")
-        return self._fail(f"{found!r}: {problem}", len(source[:start].decode(errors="replace")))
+        place = len(source[:start].decode(errors="replace"))
+        return self._fail(f"{found[:_QUOTED_BY_ERRORS]!r}: {problem}", place)
 
     def _fail(self, problem: str, place: int) -> UserError:
-        return UserError(f"{self.option}: at character {place + 1} of {self.text!r}: {problem}")
+        text = self.text
+        if len(text) > _QUOTED_BY_ERRORS:
+            begin = max(0, place - _QUOTED_BY_ERRORS // 2)
+            text = text[begin : begin + _QUOTED_BY_ERRORS]
+        return UserError(f"{self.option}: at character {place + 1} of {text!r}: {problem}")
 
 
 def _syntax_problem(source: str, error: SyntaxError) -> str:
     if re.search(r"(?<![=!<>])=(?!=)", source):
         return "two = compare, as in n == 3"
     return f"{error.msg} (allowed: {_SHOWN})"
+
+
+def _levels(tree: ast.AST) -> int:
+    """Return how deep a tree is, without going down into it by calls."""
+    levels, row = 0, [tree]
+    while row:
+        levels, row = levels + 1, [below for node in row for below in ast.iter_child_nodes(node)]
+    return levels
 
 
 def _all(parts: Collection[_Condition]) -> _Condition:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Journal", "Line"]
+__all__ = ["Journal", "Line", "parsed"]
 
 Line = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Journal:
         with path.open("rb") as file:
             first = file.readline()
             self.lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-        self.first_line = _parse(first)
+        self.first_line = parsed(first)
         self.start = len(first)
 
     @property
@@ -86,7 +86,7 @@ class Journal:
             wanted *= 2
             data = os.pread(self._file, min(self.size - position, wanted), position)
         whole = data[: data.rfind(b"\n") + 1]
-        return [_parse(text) for text in whole.split(b"\n")[:-1]], position + len(whole)
+        return [parsed(text) for text in whole.split(b"\n")[:-1]], position + len(whole)
 
     def sync(self) -> None:
         """Make what was appended so far survive the death of the machine."""
@@ -121,8 +121,8 @@ class Journal:
         return end
 
 
-def _parse(text: bytes) -> Line:
-    """A line the machine's death damaged must not stop those behind it: it is named as such."""
+def parsed(text: bytes | str) -> Line:
+    """Return a line; one the machine's death damaged is named as such, and stops none behind it."""
     try:
         line = json.loads(text)
     except ValueError:

@@ -54,6 +54,7 @@ class Row:
         run_ids: MLflow runs, in the order of the seeds.
         params: Settings in which the configurations of this sweep and dataset differ.
         settings: All settings of the first seed.
+        reason: Why the first seed was stopped or failed; None for what ran to the end.
     """
 
     experiment: str
@@ -73,6 +74,7 @@ class Row:
     run_ids: tuple[str, ...]
     params: Mapping[str, str]
     settings: Mapping[str, str]
+    reason: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -99,6 +101,7 @@ class Row:
             "baseline_of": list(self.baseline_of),
             "arm": self.arm,
             "params": dict(self.params),
+            "reason": self.reason,
         }
 
 
@@ -247,6 +250,7 @@ def _row(
         run_ids=tuple(result.run_id for result in group),
         params={name: first.params[name] for name in names},
         settings=first.params,
+        reason=first.reason if run_status in _RUN_STATUS.values() else None,
     )
 
 

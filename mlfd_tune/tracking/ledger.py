@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from mlfd_tune.tracking.journal import Line
 
 __all__ = ["Ledger", "Sent"]
 
@@ -46,6 +50,8 @@ class Ledger:
             CREATE TABLE IF NOT EXISTS runs (
                 local_id TEXT PRIMARY KEY, run_id TEXT NOT NULL, sealed INTEGER NOT NULL
             );
+            CREATE TABLE IF NOT EXISTS postponed (number INTEGER PRIMARY KEY, line TEXT NOT NULL);
+            CREATE TABLE IF NOT EXISTS doubt (one INTEGER PRIMARY KEY CHECK (one = 1));
             INSERT OR IGNORE INTO progress VALUES (1, NULL, 0, 0);
             """
         )
@@ -54,29 +60,82 @@ class Ledger:
         ).fetchone()
         self.target: str | None = target
         self.sent = Sent(position, lines)
-        rows = self._database.execute("SELECT local_id, run_id, sealed FROM runs").fetchall()
+        rows = self._database.execute(
+            "SELECT local_id, run_id, sealed FROM runs ORDER BY rowid"
+        ).fetchall()
         self._runs: dict[str, str] = {local_id: run_id for local_id, run_id, _ in rows}
         self._sealed: set[str] = {local_id for local_id, _, sealed in rows if sealed}
+        self._in_doubt = self._database.execute("SELECT 1 FROM doubt").fetchone() is not None
+        self._postponed: dict[int, Line] = {
+            number: json.loads(line)
+            for number, line in self._database.execute(
+                "SELECT number, line FROM postponed ORDER BY number"
+            )
+        }
+
+    @property
+    def postponed(self) -> Mapping[int, Line]:
+        """Lines that were put off, by number, oldest first."""
+        return self._postponed
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a request was given up that may have made, or make yet, a run nobody knows."""
+        return self._in_doubt
+
+    @in_doubt.setter
+    def in_doubt(self, value: bool) -> None:
+        if value != self._in_doubt:
+            with self._lock:
+                self._database.execute(
+                    "INSERT OR IGNORE INTO doubt VALUES (1)" if value else "DELETE FROM doubt"
+                )
+                self._in_doubt = value
+
+    @property
+    def last_run_id(self) -> str | None:
+        """The MLflow run that was remembered last."""
+        return next(reversed(self._runs.values()), None)
+
+    @property
+    def run_ids(self) -> frozenset[str]:
+        """All MLflow runs that are remembered."""
+        return frozenset(self._runs.values())
 
     def aim_at(self, target: str) -> None:
-        """Remember where the lines go. Another target knows no runs yet: all is sent anew."""
-        if target == self.target:
-            return
-        if self.target is None:
+        """Remember where the lines go."""
+        if target != self.target:
             with self._lock:
                 self._database.execute("UPDATE progress SET target = ?", (target,))
                 self.target = target
-            return
+
+    def start_again(self) -> None:
+        """Forget what was sent: it is not there any more, so that all is to be sent anew."""
         with self._lock:
             self._database.execute("BEGIN")
             self._database.execute("DELETE FROM runs")
-            self._database.execute(
-                "UPDATE progress SET target = ?, position = 0, lines = 0", (target,)
-            )
+            self._database.execute("DELETE FROM postponed")  # their lines come again
+            self._database.execute("UPDATE progress SET target = NULL, position = 0, lines = 0")
             self._database.execute("COMMIT")
-            self.target, self.sent = target, Sent()
+            self.target, self.sent = None, Sent()
             self._runs.clear()
             self._sealed.clear()
+            self._postponed.clear()
+
+    def postpone(self, line: Line) -> None:
+        """Put off a line that cannot be sent now, so that those behind it can."""
+        with self._lock:
+            done = self._database.execute(
+                "INSERT INTO postponed (line) VALUES (?)", (json.dumps(line),)
+            )
+            assert done.lastrowid is not None
+            self._postponed[done.lastrowid] = line
+
+    def forget_postponed(self, number: int) -> None:
+        """Forget a line that was put off: it is sent."""
+        with self._lock:
+            self._database.execute("DELETE FROM postponed WHERE number = ?", (number,))
+            self._postponed.pop(number)
 
     def remember_run(self, local_id: str, run_id: str, *, sealed: bool) -> None:
         """Remember the MLflow run of a local id.

@@ -54,5 +54,9 @@ def entries_per_request(values: Iterable[str]) -> int:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return `text`, cut to `length` characters with an ellipsis when it is longer."""
+    """Return `text`, cut to `length` characters with an ellipsis when it is longer.
+
+    PostgreSQL takes no zero characters, so that they are replaced.
+    """
+    text = text.replace("\0", "\ufffd")
     return text if len(text) <= length else text[: length - 3] + "..."

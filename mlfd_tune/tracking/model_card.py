@@ -17,7 +17,7 @@ from mlfd_tune.core.store import Artifact
 from mlfd_tune.tracking import vocabulary
 from mlfd_tune.tracking.leaderboard import Row
 from mlfd_tune.tracking.model_card_origin import data_lines, environment_lines, lineage_lines
-from mlfd_tune.tracking.model_card_parts import cell, number, table
+from mlfd_tune.tracking.model_card_parts import code, number, plain, table
 from mlfd_tune.tracking.model_card_training import training_lines
 from mlfd_tune.tracking.model_card_use import reproduce_lines, use_lines
 from mlfd_tune.tracking.stored_runs import TEST
@@ -66,7 +66,12 @@ class Card:
 def model_card(card: Card) -> str:
     """Return the card as Markdown."""
     row = card.row
-    lines = [*_front_matter(card), f"# {row.experiment}: {row.dataset}", "", *_summary(card)]
+    lines = [
+        *_front_matter(card),
+        f"# {plain(row.experiment)}: {plain(row.dataset)}",
+        "",
+        *_summary(card),
+    ]
     sections = {
         "What it is": _network_lines(card),
         "Results": _result_lines(card),
@@ -127,8 +132,8 @@ def _summary(card: Card) -> Iterator[str]:
     row = card.row
     arch = card.network["arch"] if card.network else card.params.get("student.arch", "a network")
     yield (
-        f"A student of the method `{row.method}`, trained with mlfd-tune (Multi-Level Feature "
-        f"Distillation): `{arch}` for the dataset `{row.dataset}`."
+        f"A student of the method {code(row.method)}, trained with mlfd-tune (Multi-Level Feature "
+        f"Distillation): {code(arch)} for the dataset {code(row.dataset)}."
     )
     if row.status == "provisional":
         yield ""
@@ -144,13 +149,13 @@ def _network_lines(card: Card) -> Iterator[str]:
         yield "The weights were no longer in the store when this was exported."
         return
     about, size = card.network, card.network["image_size"]
-    classes = [f"`{name}`" for name in about["classes"]]
+    classes = [code(name) for name in about["classes"]]
     more = len(classes) - _SHOWN_CLASSES
     shown = ", ".join(classes[:_SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else "")
     yield from table(
         ("", ""),
         [
-            ("architecture", f"`{about['arch']}` (timm)"),
+            ("architecture", f"{code(about['arch'])} (timm)"),
             ("parameters", f"{card.parameters:,}"),
             ("input", f"RGB images of {size} x {size} pixels"),
             ("mean of the channels", ", ".join(number(value, 4) for value in about["mean"])),
@@ -187,7 +192,7 @@ def _result_lines(card: Card) -> Iterator[str]:
     if card.better_control is not None:
         other = card.better_control
         yield (
-            f"- `{other.method}` scores higher on validation in the same run: "
+            f"- {code(other.method)} scores higher on validation in the same run: "
             f"{_mean(other)} against {_mean(row)}."
         )
     if "test/ece" in card.metrics:
@@ -229,8 +234,8 @@ def _choice_lines(card: Card) -> Iterator[str]:
         )
     elif row.status == "ablation":
         yield (
-            f"The configuration is the arm `{row.arm}` of a designed comparison, trained on "
-            f"{row.n_seeds} seeds. It is the arm with the highest validation accuracy, so that "
+            f"The configuration is the arm {code(row.arm or '')} of a designed comparison, trained "
+            f"on {row.n_seeds} seeds. It is the arm with the highest validation accuracy, so that "
             "figure is too good on average."
         )
     else:
@@ -263,7 +268,7 @@ def _limits(card: Card) -> Iterator[str]:
         "or places, were not measured."
     )
     yield (
-        f"- Licences of the dataset `{cell(row.dataset)}`, of the teachers' datasets and of "
+        f"- Licences of the dataset {code(row.dataset)}, of the teachers' datasets and of "
         "pretrained weights may bind whoever uses this."
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlfd_tune.core.store import Artifact
-from mlfd_tune.tracking.model_card_parts import fenced, table
+from mlfd_tune.tracking.model_card_parts import code, fenced, plain, table
 
 __all__ = ["data_lines", "environment_lines", "lineage_lines"]
 
@@ -86,12 +86,12 @@ def environment_lines(tags: Mapping[str, str], student: Artifact | None) -> Iter
     rows = []
     for name, value in tags.items():
         if name.startswith("mlfd.version."):
-            versions[name.removeprefix("mlfd.version.")] = value
+            versions[plain(name.removeprefix("mlfd.version."))] = plain(value)
         elif name.startswith("mlfd.hardware."):
-            rows.append((name.removeprefix("mlfd.hardware."), value))
+            rows.append((plain(name.removeprefix("mlfd.hardware.")), plain(value)))
     commit = tags.get("mlflow.source.git.commit")
     if commit:
-        rows.append(("git commit of mlfd-tune", f"`{commit}`"))
+        rows.append(("git commit of mlfd-tune", code(commit)))
     yield from table(("", ""), [*sorted(versions.items()), *rows])
 
 

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["cell", "fenced", "number", "table"]
+from mlfd_tune.core.printable import printable
+
+__all__ = ["cell", "code", "fenced", "number", "plain", "table"]
+
+
+def plain(text: str) -> str:
+    """Return a text from outside that is shown as it stands: no markup, no link, no HTML."""
+    return re.sub(r"([\\`*<>\[\]|&])", r"\\\1", printable(" ".join(text.split())))
+
+
+def code(text: str) -> str:
+    """Return a text from outside as code, in more backticks than it has in a row."""
+    shown = printable(" ".join(text.split()))
+    ticks = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    space = " " if "`" in shown else ""
+    return f"{ticks}{space}{shown}{space}{ticks}"
 
 
 def cell(text: str) -> str:

@@ -1,7 +1,8 @@
 """The folder in which tracking data waits for MLflow, owned by one process at a time.
 
 ``journal.jsonl`` holds one line per call, ``files/`` copies of artifacts that are still to be sent,
-``ledger.sqlite`` what has been sent, ``rejected.jsonl`` what MLflow refused for good.
+``ledger.sqlite`` what has been sent, ``rejected.jsonl`` what MLflow refused for good,
+``target.json`` where it all goes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,28 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from mlfd_tune.core.errors import UserError
-from mlfd_tune.tracking.journal import Journal, Line
+from mlfd_tune.tracking.journal import Journal, Line, parsed
 from mlfd_tune.tracking.ledger import Ledger
 
-__all__ = ["Outbox"]
+__all__ = ["JOURNAL", "LEDGER", "LOCK", "OUTBOX", "REJECTED", "InUseError", "Outbox"]
+
+OUTBOX: Final = "tracking"
+"""Name of a run's outbox in the run's folder."""
+JOURNAL: Final = "journal.jsonl"
+LEDGER: Final = "ledger.sqlite"
+LOCK: Final = "lock"
+REJECTED: Final = "rejected.jsonl"
+
+_BYTES_AT_ONCE = 1 << 22
 
 _open_here: set[Path] = set()
+
+
+class InUseError(UserError):
+    """Another process holds the outbox."""
 
 
 class Outbox:
@@ -34,20 +49,23 @@ class Outbox:
         wait_s: How long to wait for another process to let go of the folder.
 
     Raises:
-        UserError: When another process holds the folder, or it cannot be written.
+        InUseError: When another process holds the folder.
+        UserError: When it cannot be written.
     """
 
     def __init__(self, folder: Path, wait_s: float = 5.0) -> None:
         self.folder = folder.resolve()
         self.files = self.folder / "files"
+        self._rejected = self.folder / REJECTED
         try:
             self.files.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(self.folder, wait_s)
-            self.journal = Journal(self.folder / "journal.jsonl", {"outbox": uuid.uuid4().hex[:12]})
-            self.ledger = Ledger(self.folder / "ledger.sqlite")
+            self.journal = Journal(self.folder / JOURNAL, {"outbox": uuid.uuid4().hex[:12]})
+            self.ledger = Ledger(self.folder / LEDGER)
         except (OSError, sqlite3.Error) as error:
             raise UserError(f"tracking outbox {folder} cannot be used: {error}") from error
         self.id: str = self.journal.first_line["outbox"]
+        self._drop_unneeded_copies()
 
     def keep_copy(self, path: Path) -> str:
         """Copy a file or folder into the outbox and return its name relative to `files`.
@@ -76,7 +94,7 @@ class Outbox:
 
     def reject(self, line: Line, error: str) -> None:
         """Put aside what MLflow refuses for good, with its reason."""
-        with (self.folder / "rejected.jsonl").open("a", encoding="utf-8") as file:
+        with self._rejected.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**line, "error": error}, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
@@ -85,6 +103,28 @@ class Outbox:
         self.ledger.close()
         os.close(self._lock)
         _open_here.discard(self.folder)
+
+    def _drop_unneeded_copies(self) -> None:
+        """Delete copies that a killed process did not finish, or sent and did not live to delete.
+
+        Those of refused artifacts stay.
+        """
+        places = {path.name for path in self.files.iterdir()}
+        if not places:
+            return
+        lines = [*self.ledger.postponed.values(), *self._refused_lines()]
+        position = max(self.ledger.sent.position, self.journal.start)
+        while position < self.journal.size:
+            more, position = self.journal.read(position, _BYTES_AT_ONCE)
+            lines += more
+        needed = {line["file"].split("/", 1)[0] for line in lines if line.get("op") == "artifact"}
+        for name in places - needed:
+            shutil.rmtree(self.files / name, ignore_errors=True)
+
+    def _refused_lines(self) -> Iterator[Line]:
+        if self._rejected.exists():
+            for text in self._rejected.read_text(encoding="utf-8", errors="replace").splitlines():
+                yield parsed(text)
 
     @contextmanager
     def _new_place(self) -> Iterator[Path]:
@@ -107,7 +147,7 @@ def _take_lock(folder: Path, wait_s: float) -> int:
     """
     if folder in _open_here:
         raise UserError(f"tracking outbox {folder} is already open in this process")
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -116,7 +156,7 @@ def _take_lock(folder: Path, wait_s: float) -> int:
             if time.monotonic() > deadline:
                 owner = os.pread(descriptor, 20, 0).decode() or "unknown"
                 os.close(descriptor)
-                raise UserError(
+                raise InUseError(
                     f"tracking outbox {folder} is in use by process {owner}: "
                     "is the same sweep already running?"
                 ) from None

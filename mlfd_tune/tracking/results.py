@@ -48,6 +48,7 @@ class Result:
         val_step: The epoch that `val` is of, or None.
         test_step: The epoch that `test` is of, or None.
         data: Id of the stage run that packed the dataset's images, or None.
+        reason: Why it was stopped or failed, or None.
     """
 
     experiment: str
@@ -67,6 +68,7 @@ class Result:
     val_step: int | None = None
     test_step: int | None = None
     data: str | None = None
+    reason: str | None = None
 
 
 def read_results(
@@ -178,6 +180,7 @@ def _result(run: StoredRun, experiment: str) -> Result:
         val_step=run.val_step,
         test_step=run.test_step,
         data=run.data,
+        reason=tags.get(vocabulary.REASON),
     )
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 
-from mlfd_tune.tracking.apply import Applier
-from mlfd_tune.tracking.client import shown_uri
-from mlfd_tune.tracking.ledger import Sent
+from mlfd_tune.tracking.client import reachable, shown_uri
+from mlfd_tune.tracking.delivery import Delivery
 from mlfd_tune.tracking.outbox import Outbox
-from mlfd_tune.tracking.session import Session
+from mlfd_tune.tracking.session import first_line
 
 __all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
-_BYTES_AT_ONCE = 1 << 20
 _LONGEST_DELAY_S = 60.0
+_PROBE_S = 3.0
+_AWAY_S = 15.0  # a server that refuses connections is not waited for as long as one that is slow
 # A request costs much and a line in it little: the dearer sending is, the longer it is put off.
 _BUSY_SHARE = 0.01
 _MOST_LINGERS = 20
@@ -40,12 +41,11 @@ class Sender(threading.Thread):
     ) -> None:
         super().__init__(name="mlfd-tracking", daemon=True)
         self._uri = uri
-        self._experiment = experiment
         self._outbox = outbox
+        self._delivery = Delivery(uri, experiment, outbox)
         self._linger_s = linger_s
         self._gathering_s = linger_s
         self._first_retry_s = first_retry_s
-        self._applier: Applier | None = None
         self._away = False
         self._changed = threading.Condition()
         self._flushing = 0
@@ -53,8 +53,8 @@ class Sender(threading.Thread):
 
     @property
     def unsent(self) -> int:
-        """Number of lines in the journal that have not been sent."""
-        return self._outbox.journal.lines - self._outbox.ledger.sent.lines
+        """Number of records in the outbox that have not been sent."""
+        return self._delivery.unsent
 
     def notify(self) -> None:
         """Say that there are new lines."""
@@ -62,20 +62,42 @@ class Sender(threading.Thread):
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all lines written so far are sent; return False when time runs out."""
+        """Wait until all that was written so far is sent.
+
+        Args:
+            timeout_s: How long to wait after the last record that was sent, in seconds; at most
+                fifteen while MLflow does not answer at all.
+
+        Returns:
+            Whether all is sent.
+        """
         goal = self._outbox.journal.lines
         with self._changed:
             self._flushing += 1
             self._changed.notify_all()
             try:
-                return self._changed.wait_for(
-                    lambda: self._outbox.ledger.sent.lines >= goal, timeout_s
-                )
+                progressed = time.monotonic()
+                left = self.unsent
+                while self._outbox.ledger.sent.lines < goal or self._outbox.ledger.postponed:
+                    if self.unsent < left:
+                        progressed = time.monotonic()
+                    left = self.unsent
+                    is_absent = self._away and not self._delivery.is_connected
+                    patience_s = min(timeout_s, _AWAY_S) if is_absent else timeout_s
+                    remaining_s = progressed + patience_s - time.monotonic()
+                    if remaining_s <= 0:
+                        return False
+                    self._changed.wait(min(remaining_s, _AWAY_S))
+                return True
             finally:
                 self._flushing -= 1
 
     def stop(self, timeout_s: float) -> bool:
-        """Ask the thread to end after the request it is in; return whether it did in time."""
+        """Ask the thread to end after the request it is in; return whether it did in time.
+
+        Args:
+            timeout_s: How long to wait, in seconds.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -85,25 +107,30 @@ class Sender(threading.Thread):
     def run(self) -> None:
         """Wait for lines and send them, until stopped."""
         delay = self._first_retry_s
-        while self._wait_for_lines():
+        while self._wait_for_work():
+            left = self.unsent
             try:
-                if self._applier is None:
-                    self._applier = self._connect()
-                self._drain(self._applier)
+                self._drain()
             except Exception as error:
-                self._applier = None  # the next attempt opens a new session
                 self._say_away(error)
+                if self.unsent < left:
+                    delay = self._first_retry_s
                 self._pause(delay)
                 delay = min(2 * delay, _LONGEST_DELAY_S)
             else:
                 delay = self._first_retry_s
                 self._say_back()
+        with contextlib.suppress(Exception):  # away again: the next one on this outbox does it
+            self._delivery.finish()
 
-    def _wait_for_lines(self) -> bool:
+    def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self.unsent > 0)
+            self._changed.wait_for(lambda: self._stopping or self._has_work())
             self._changed.wait_for(lambda: self._stopping or self._flushing > 0, self._gathering_s)
             return not self._stopping
+
+    def _has_work(self) -> bool:
+        return self._delivery.lines_unsent > 0 or (self._flushing > 0 and self.unsent > 0)
 
     def _pause(self, delay: float) -> None:
         """Wait after a failure; somebody who waits for a flush is not made to wait long."""
@@ -114,39 +141,24 @@ class Sender(threading.Thread):
                 if self._flushing:
                     return
 
-    def _drain(self, applier: Applier) -> None:
-        journal, ledger = self._outbox.journal, self._outbox.ledger
+    def _drain(self) -> None:
         began_s = time.thread_time()
-        while not self._stopping and self.unsent > 0:
-            begin = max(ledger.sent.position, journal.start)
-            lines, position = journal.read(begin, _BYTES_AT_ONCE)
-            applier.apply(lines, begin)
-            journal.sync()  # never remember more than what a power cut leaves in the journal
-            ledger.remember_sent(Sent(position, ledger.sent.lines + len(lines)))
-            applier.forget_sent_copies()
-            with self._changed:
-                self._changed.notify_all()
+        while not self._stopping and self._delivery.lines_unsent > 0:
+            self._delivery.send_lines()
+            self.notify()
+        if self._flushing or self._delivery.postponed_are_due:
+            self._delivery.send_postponed()
+            self.notify()
         idle_s = (time.thread_time() - began_s) / _BUSY_SHARE
         self._gathering_s = min(max(idle_s, self._linger_s), _MOST_LINGERS * self._linger_s)
-
-    def _connect(self) -> Applier:
-        session = Session(self._uri, self._experiment)
-        ledger = self._outbox.ledger
-        if ledger.target not in (None, session.identity):
-            _log.warning(
-                "%s is not the tracking database this outbox was sent to: all is sent again",
-                shown_uri(self._uri),
-            )
-        ledger.aim_at(session.identity)
-        return Applier(session, self._outbox)
 
     def _say_away(self, error: Exception) -> None:
         if not self._away:
             self._away = True
+            where = shown_uri(self._uri)
             _log.warning(
-                "MLflow at %s cannot be reached (%s); the run goes on, %d lines wait in %s",
-                shown_uri(self._uri),
-                str(error).strip().split("\n", 1)[0][:160] or type(error).__name__,
+                "MLflow cannot be reached (%s); the run goes on, %d records wait in %s",
+                reachable(self._uri, _PROBE_S) or f"{where}: {first_line(error)}",
                 self.unsent,
                 self._outbox.folder,
             )

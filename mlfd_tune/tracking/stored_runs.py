@@ -31,6 +31,7 @@ TAGS: Final = (
     vocabulary.BASELINE_OF,
     vocabulary.ARM,
     vocabulary.SEED,
+    vocabulary.REASON,
 )
 """The tags of a run that are read, beside its kind."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Final
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.printable import csv_cell, printable, printable_json
 from mlfd_tune.core.statistics import Interval
 from mlfd_tune.tracking.leaderboard import Row
 
@@ -67,9 +68,9 @@ def render(
     if form == "csv":
         return _csv(rows)
     if form == "json":
-        return json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False) + "\n"
+        return printable_json([row.as_json() for row in rows]) + "\n"
     if form == "md":
-        return _markdown(rows, settings)
+        return printable(_markdown(rows, settings), keep="\n")
     raise UserError(f"format: unknown {form!r} {allowed_values(form, FORMATS)}")
 
 
@@ -122,8 +123,10 @@ def _rich_table(
         padding=0,
         pad_edge=False,
     )
-    heads = [*_COLUMNS, *_heads(settings), *(["experiments"] if folded else [])]
-    for head, column in zip(heads, [*_COLUMNS, *settings, "experiments"], strict=False):
+    has_reasons = any(row.reason for row in rows)
+    more = [*(["experiments"] if folded else []), *(["reason"] if has_reasons else [])]
+    heads = [*_COLUMNS, *_heads(settings), *more]
+    for head, column in zip(heads, [*_COLUMNS, *settings, *more], strict=True):
         is_number = column in _NUMERIC
         table.add_column(
             head,
@@ -136,6 +139,7 @@ def _rich_table(
         for place, row in enumerate(group):
             cells = [dataset if place == 0 else "", *_cells(row, settings)[1:]]
             cells += [row.experiment] if folded else []
+            cells += [row.reason or ""] if has_reasons else []
             if row.run_ids in changed:
                 cells[1] = f"* {cells[1]}"
             table.add_row(*(Text(cell) for cell in cells), style=_COLOURS.get(row.status, ""))
@@ -194,8 +198,8 @@ def _csv(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for record in records for name in record))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
+    writer.writerow({name: csv_cell(name) for name in names})
+    writer.writerows({name: csv_cell(cell) for name, cell in one.items()} for one in records)
     return out.getvalue()
 
 
@@ -203,6 +207,9 @@ def _markdown(rows: Sequence[Row], settings: Sequence[str]) -> str:
     columns = ("experiment", *_COLUMNS, *settings)
     rules = ["---:" if column in _NUMERIC else "---" for column in columns]
     lines = [columns, rules, *([row.experiment, *_cells(row, settings)] for row in rows)]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
+    return "".join(f"| {' | '.join(map(_md_cell, line))} |\n" for line in lines)
+
+
+def _md_cell(text: str) -> str:
+    """Return a cell as it stands: no name in it ends the cell, or is markup or HTML."""
+    return re.sub(r"([\\`*<\[|])", r"\\\1", text)

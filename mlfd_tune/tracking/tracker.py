@@ -11,12 +11,15 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Literal
 
+from mlfd_tune.core.errors import UserError
 from mlfd_tune.tracking import limits, vocabulary
 from mlfd_tune.tracking.accepted import Accepted
 from mlfd_tune.tracking.client import absolute_uri, check_uri
 from mlfd_tune.tracking.journal import Line
 from mlfd_tune.tracking.outbox import Outbox
 from mlfd_tune.tracking.sender import Sender
+from mlfd_tune.tracking.target import Target
+from mlfd_tune.tracking.waiting import flush_command
 
 __all__ = ["EndStatus", "RunRef", "Tracker"]
 
@@ -68,6 +71,11 @@ class Tracker:
         self._lock = threading.Lock()
         self._closed = False
         self._outbox = Outbox(outbox)
+        try:
+            Target.of(absolute_uri(uri), experiment).write(self._outbox.folder)
+        except OSError as error:
+            self._outbox.close()
+            raise UserError(f"tracking outbox {outbox} cannot be used: {error}") from error
         self._accepted = Accepted(self._outbox.journal)
         self._sender = Sender(absolute_uri(uri), experiment, self._outbox, linger_s, first_retry_s)
         self._sender.start()
@@ -209,34 +217,53 @@ class Tracker:
         return self._outbox.ledger.run_id(local_id)
 
     def pending(self) -> int:
-        """Return how many calls have not been sent."""
+        """Return how many records have not been sent."""
         return self._sender.unsent + self._outbox.journal.waiting
 
     def flush(self, timeout_s: float) -> bool:
-        """Send all that was logged so far; return False when that takes longer than `timeout_s`."""
+        """Send all that was logged so far.
+
+        Args:
+            timeout_s: When to give up, in seconds after the last record that went out; at most
+                fifteen while MLflow does not answer at all.
+
+        Returns:
+            Whether all was sent.
+        """
         with self._lock:
             self._outbox.journal.write_waiting()
         return self._sender.flush(timeout_s) and not self._outbox.journal.waiting
 
     def close(self, timeout_s: float = 30.0) -> bool:
-        """Send what can be sent in `timeout_s` seconds and let go of the outbox.
+        """Send what can be sent and let go of the outbox.
+
+        What cannot waits there, for the next tracker or for ``mlfd-tune tracking flush``.
+
+        Args:
+            timeout_s: See `flush`.
 
         Returns:
-            Whether all was sent. What was not waits in the outbox for the next tracker on it.
+            Whether all was sent.
         """
         if self._closed:
             return self.pending() == 0
         sent = self.flush(timeout_s)
         with self._lock:
             self._closed = True
-        if not sent:
+        unwritten = self._outbox.journal.waiting
+        if unwritten:
             _log.warning(
-                "%d tracking calls are not sent yet; they wait in %s",
-                self.pending(),
+                "%d records are lost: %s could not be written to", unwritten, self._outbox.folder
+            )
+        if not sent and self._sender.unsent:
+            _log.warning(
+                "%d records wait for the tracking server in %s; send them with `%s`",
+                self._sender.unsent,
                 self._outbox.folder,
+                flush_command(self._outbox.folder),
             )
         # A thread that hangs in a request keeps the files, which the process's end closes.
-        if self._sender.stop(timeout_s=5.0):
+        if self._sender.stop(timeout_s=60.0 if sent else 5.0):
             self._outbox.close()
         return sent
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlfd_tune.core.errors import UserError, allowed_values
+from mlfd_tune.core.models.torch_files import check_container
 from mlfd_tune.core.spec import content_hash
 from mlfd_tune.core.store.artifact import file_digest
+from mlfd_tune.core.uris import without_login
 from mlfd_tune.tracking.client import (
     absolute_uri,
     check_uri,
@@ -174,6 +176,7 @@ def _is_state_dict(file: Path) -> bool:
     import torch
 
     try:
+        check_container(file)
         torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # pickles of other objects, archives of programs, files of other programs
         return False
@@ -181,4 +184,4 @@ def _is_state_dict(file: Path) -> bool:
 
 
 def _name(tracking_uri: str, place: Place) -> str:
-    return content_hash([absolute_uri(tracking_uri), place.uri, place.version])[:32]
+    return content_hash([without_login(absolute_uri(tracking_uri)), place.uri, place.version])[:32]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 from rich.tree import Tree
 
 from mlfd_tune.core.cache_plan import is_kept
@@ -130,7 +131,7 @@ def describe_plan(experiment: Experiment) -> Plan:
 
 def print_plan(plan: Plan, console: Console) -> None:
     """Print the plan as a tree: one branch per kind of stage, then the trials that share them."""
-    tree = Tree(f"[bold]{plan.name}[/bold]")
+    tree = Tree(Text(plan.name, "bold"))
     kinds = Counter(planned.stage.stage_name for planned in plan.stages)
     for kind, count in kinds.items():
         of_kind = [planned for planned in plan.stages if planned.stage.stage_name == kind]
@@ -155,10 +156,12 @@ def print_plan(plan: Plan, console: Console) -> None:
     )
 
 
-def _line(planned: PlannedStage) -> str:
+def _line(planned: PlannedStage) -> Text:
     shared = f", read by {len(planned.used_by)}" if len(planned.used_by) > 1 else ""
     size = f"{planned.bytes / 1e6:.1f} MB"
     if planned.exists:
         took = duration(planned.seconds or 0.0)
-        return f"[green]✔[/green] {planned.stage.label}  [dim]{size}, took {took}{shared}[/dim]"
-    return f"[yellow]○[/yellow] {planned.stage.label}  [dim]about {size}{shared}[/dim]"
+        mark, told = ("✔", "green"), f"{size}, took {took}{shared}"
+    else:
+        mark, told = ("○", "yellow"), f"about {size}{shared}"
+    return Text.assemble(mark, f" {planned.stage.label}  ", (told, "dim"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal
 
@@ -15,18 +15,25 @@ from mlfd_tune.config import Loaded
 from mlfd_tune.core.pipeline import Catalogue
 from mlfd_tune.core.store import Stage, Store
 from mlfd_tune.tune.callback import ExperimentCallback
+from mlfd_tune.tune.deaths import Deaths
+from mlfd_tune.tune.disk_trouble import told_in_a_line
+from mlfd_tune.tune.failures import FAILURES, Failures
 from mlfd_tune.tune.fetching import lazy_fetcher
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.ray_session import Capacity
+from mlfd_tune.tune.run_budget import budget_of
 from mlfd_tune.tune.run_folder import RunFolder
 from mlfd_tune.tune.run_log import RunLog
 from mlfd_tune.tune.scheduler import WorkScheduler
 from mlfd_tune.tune.searcher import Phase, WorkSearcher, candidate
+from mlfd_tune.tune.signs import Signs
 from mlfd_tune.tune.sources import PlannedSource
 from mlfd_tune.tune.stage_queue import StageQueue
+from mlfd_tune.tune.stopping import Stopping
 from mlfd_tune.tune.storage import quiet_optuna
 from mlfd_tune.tune.timeline import Timeline
 from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig
+from mlfd_tune.tune.watchdog import Watchdog
 from mlfd_tune.tune.worker import Worker
 
 __all__ = ["Engine", "PlannedTrial", "trial_context"]
@@ -52,7 +59,7 @@ def trial_context(loaded: Loaded) -> TrialContext:
     config = loaded.config
     store = Store(config.store.path, config.store.max_bytes)
     catalogue = Catalogue(lazy_fetcher(config.tracking.uri, store.root / "weights"))
-    return TrialContext(loaded.raw, catalogue, store)
+    return TrialContext(loaded.kept, catalogue, store)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Engine:
     capacity: Capacity
     log: RunLog
     progress: Progress
+    stopping: Stopping
 
     @cached_property
     def queue(self) -> StageQueue:
@@ -79,9 +87,13 @@ class Engine:
             trials: How many trials there are to run, about.
 
         Raises:
-            UserError: A stage met bad input, such as an image that cannot be read.
+            UserError: A stage met bad input, such as an image that cannot be read; or one failed
+                that everything else needs.
+            NoSpaceError: A disk is full.
+            KeyboardInterrupt: The run was asked to finish, and there is work left.
         """
-        slots = self.capacity.slots
+        slots, resources = self.capacity.slots, self.loaded.config.resources
+        signs = self.folder.ray / "signs"
         work = WorkSearcher(
             phases,
             self.queue,
@@ -90,11 +102,19 @@ class Engine:
             min(slots, trials),
             self.folder.ray / "stages",
             self.capacity.packing,
+            Failures(self.folder.path / FAILURES, resources.max_failures),
+            Deaths(Signs(signs)),
         )
+        budget = budget_of(self.loaded, self.folder.path, self.context.store.root)
         timeline = Timeline(self.folder.path, slots, time.time())
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(Worker, context=self.context),
+                tune.with_parameters(
+                    Worker,
+                    context=replace(self.context, budget=budget),
+                    signs=signs,
+                    max_memory=resources.max_worker_memory,
+                ),
                 {"cpu": self.capacity.cpus, "gpu": self.capacity.gpus},
             ),
             tune_config=tune.TuneConfig(
@@ -110,22 +130,31 @@ class Engine:
                 storage_path=str(self.folder.ray),
                 callbacks=[
                     ExperimentCallback(
-                        work, self.queue, self.log, self.progress, timeline, self.folder
+                        work,
+                        self.queue,
+                        self.log,
+                        self.progress,
+                        timeline,
+                        self.folder,
+                        Watchdog(resources.trial_timeout),
+                        self.stopping,
                     )
                 ],
                 verbose=0,
                 # A finished student is in the store. And Ray would give its worker's place away
                 # before it has saved it: to another worker, which would have to be started.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                # A worker that was killed is tried again; its student goes on from the store.
+                # Of what only starts a worker; for all else the scheduler says it.
                 failure_config=tune.FailureConfig(max_failures=1),
             ),
         )
         try:
-            with quiet_optuna():
+            with quiet_optuna(), told_in_a_line(self.folder.path):
                 tuner.fit()
         finally:
             timeline.close()
+        if work.is_cut_short:
+            raise KeyboardInterrupt
 
     def planned(
         self, title: str, trials: Sequence[PlannedTrial], kind: Literal["confirm", "arm"]

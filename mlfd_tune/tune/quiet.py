@@ -18,8 +18,14 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
+    # Of what Ray would print by itself, such as pages of its logs when a part of it dies: nothing.
+    # It goes to the standard output, which may hold JSON.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Off, Ray that is started on this machine listens on 127.0.0.1 only, on Linux too. A cluster
+    # can be joined all the same.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     # Tune writes the state of all trials again and again, for a restore that is not used here.

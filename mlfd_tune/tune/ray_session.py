@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import psutil
 import ray
 
 from mlfd_tune.config import ResourceSettings
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.gpu_use import most_per_gpu
+from mlfd_tune.core.uris import is_loopback
 from mlfd_tune.tune.packing import Packing
+from mlfd_tune.tune.ray_processes import clear_session, own_daemons
 
-__all__ = ["Capacity", "ray_session"]
+__all__ = ["Capacity", "RaySession", "ray_session"]
+
+_log = logging.getLogger(__name__)
+
+# With one of these set, somebody has decided about Ray's cluster or its token already.
+_OWN_SECURITY = {"RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +51,28 @@ class Capacity:
         return "cuda" if self.gpus else "cpu"
 
 
+@dataclass(frozen=True)
+class RaySession:
+    """Ray, as a driver uses it.
+
+    Attributes:
+        capacity: What runs at a time.
+        folder: The session's folder; None where Ray was there before, and is left as it is.
+        daemons: The processes without which nothing goes on, by what people call them; none where
+            Ray was there before.
+    """
+
+    capacity: Capacity
+    folder: Path | None = None
+    daemons: dict[str, psutil.Process] = field(default_factory=dict)
+
+
 @contextmanager
-def ray_session(settings: ResourceSettings, threads: int) -> Iterator[Capacity]:
+def ray_session(settings: ResourceSettings, threads: int) -> Iterator[RaySession]:
     """Start Ray, or join the cluster that is named, for as long as the block lasts.
 
-    Where this process uses Ray already, that goes on and is left as it is.
+    Where this process uses Ray already, that goes on and is left as it is. Of a Ray that was
+    started here nothing is left behind.
 
     Args:
         settings: The experiment's resources.
@@ -54,8 +82,12 @@ def ray_session(settings: ResourceSettings, threads: int) -> Iterator[Capacity]:
         UserError: The cluster cannot be reached, or nothing fits on it.
     """
     joined = ray.is_initialized()
+    if settings.address is None and not os.environ.keys() & _OWN_SECURITY:
+        # Ray would take one from a file in the home folder, which others can often read. It keeps
+        # the first that it sees in a process.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
-        ray.init(
+        context = ray.init(
             address=settings.address,
             include_dashboard=False if settings.address is None else None,
             log_to_driver=False,
@@ -67,11 +99,26 @@ def ray_session(settings: ResourceSettings, threads: int) -> Iterator[Capacity]:
         raise UserError(
             f"resources.address: cannot use Ray at {settings.address!r}: {reason}"
         ) from None
+    _warn_if_reachable()
+    daemons = {} if joined else own_daemons()
+    folder = Path(context.address_info["session_dir"]) if daemons else None
     try:
-        yield _capacity(settings, threads)
+        yield RaySession(_capacity(settings, threads), folder, daemons)
     finally:
         if not joined:
             ray.shutdown()
+        if folder is not None:
+            clear_session(folder)
+
+
+def _warn_if_reachable() -> None:
+    host = str(ray.get_runtime_context().gcs_address).rpartition(":")[0]
+    if not is_loopback(host):
+        _log.warning(
+            "Ray listens at %s: whoever reaches it and has its token, if it asks for one, can run "
+            "programs there; keep its ports inside a private network",
+            host,
+        )
 
 
 def _capacity(settings: ResourceSettings, threads: int) -> Capacity:

@@ -8,11 +8,13 @@ from typing import Any, Literal
 import yaml
 
 from mlfd_tune.config import Loaded, settings_for
+from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.methods import METHODS
 from mlfd_tune.core.settings import PipelineSettings
 from mlfd_tune.core.spec import content_hash
 from mlfd_tune.core.stages import DatasetStage, DistilledSpec, FeaturesStage, TrialStage
 from mlfd_tune.core.store import Artifact, Manifest, Stage, walk
+from mlfd_tune.core.uris import hide_logins
 from mlfd_tune.tracking import RunRef, Tracker, vocabulary
 from mlfd_tune.tune.records import Outcome
 from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig, student_of
@@ -73,16 +75,21 @@ class RunLog:
             **dict(_flat(self.loaded.raw.get("resolve") or {}, "resolve")),
         }
         self.tracker.start_run(PARENT, f"{kind} {run_id}", tags=tags, params=params)
-        self.tracker.log_text(PARENT, to_yaml(self.loaded.raw), "experiment.yaml")
+        self.tracker.log_text(PARENT, to_yaml(self.loaded.kept), "experiment.yaml")
 
     def close_parent(self, status: RunStatus, reason: str = "") -> None:
         """End the experiment's own run."""
-        self.tracker.end_run(PARENT, status, reason or None)
+        self.tracker.end_run(PARENT, status, hide_logins(reason) or None)
 
-    def interrupt(self) -> None:
-        """End every open run as killed; a resumed run goes on in them."""
+    def interrupt(self, lost: str | None = None) -> None:
+        """End every open run as killed; a resumed run goes on in them.
+
+        Args:
+            lost: What of Ray died; None where the run was interrupted by a signal.
+        """
+        why = f"{lost} died" if lost else "interrupted"
         for local_id in [*self._open, PARENT]:
-            self.tracker.end_run(local_id, "KILLED", "interrupted; go on with --resume")
+            self.tracker.end_run(local_id, "KILLED", f"{why}; go on with --resume")
         self._open.clear()
 
     def take_over(self, trials: Iterable[str]) -> None:
@@ -145,10 +152,14 @@ class RunLog:
             arm: Name of the arm it belongs to.
             baseline_of: The configurations it is the baseline or control of.
         """
+        try:
+            student = self._students[request.id] = student_of(self.context, request)
+        except UserError:
+            self._start_unfit(request, kind, sweep)
+            return
         settings = run_settings(self.context.raw, request)
         method = request.method or settings.method
         seed = settings.student_seed(request.dataset) if request.seed is None else request.seed
-        student = self._students[request.id] = student_of(self.context, request)
         tags: dict[str, Any] = self._environment | {
             vocabulary.KIND: kind,
             vocabulary.DATASET: request.dataset,
@@ -178,6 +189,19 @@ class RunLog:
         self.tracker.log_text(
             request.id, to_yaml(resolved(settings, request.dataset, method, seed)), "config.yaml"
         )
+
+    def _start_unfit(self, request: TrialRequestConfig, kind: RunKind, sweep: str) -> None:
+        """Start the run of a trial whose settings do not fit together: it ends at once."""
+        tags = self._environment | {
+            vocabulary.KIND: kind,
+            vocabulary.DATASET: request.dataset,
+            vocabulary.METHOD: request.method or "",
+            vocabulary.SWEEP: sweep,
+        }
+        name = request.id.replace("/", " ")
+        params = dict(_flat(request.params))
+        self.tracker.start_run(request.id, name, parent=PARENT, tags=tags, params=params)
+        self._open.add(request.id)
 
     def trial_result(self, request: TrialRequestConfig, result: Mapping[str, Any]) -> None:
         """Log one epoch's metrics."""
@@ -210,7 +234,7 @@ class RunLog:
                 links[SECONDS_TRAINED] = f"{result['seconds_trained']:.3f}"
             self.tracker.set_tags(request.id, links)
         self._open.discard(request.id)
-        self.tracker.end_run(request.id, status, reason)
+        self.tracker.end_run(request.id, status, hide_logins(reason) if reason else None)
 
     def _log_history(self, local_id: str, manifest: Manifest) -> None:
         for number, metrics in enumerate(manifest.history, start=1):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -16,15 +13,19 @@ from mlfd_tune.core.store import Stage
 from mlfd_tune.tracking import Tracker, check_uri
 from mlfd_tune.tune.engine import Engine, trial_context
 from mlfd_tune.tune.progress import Progress
+from mlfd_tune.tune.ray_processes import clear_session, watched
 from mlfd_tune.tune.ray_session import ray_session
 from mlfd_tune.tune.run_folder import RunFolder
 from mlfd_tune.tune.run_log import RunLog
+from mlfd_tune.tune.stopping import RunStopped, Stopping
 from mlfd_tune.tune.timeline import PROFILE
 from mlfd_tune.tune.trial import TrialContext
 
 __all__ = ["Experiment"]
 
-FLUSH_S = 120.0
+FLUSH_S = 60.0
+_FLUSH_OF_STOPPED_S = 5.0
+_LEFT_BY_THE_DEAD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Experiment(ABC):
             profile: Profile an epoch of one trial into the run's folder.
 
         Raises:
-            UserError: Bad input.
+            UserError: Bad input, or another driver is at the run to resume.
+            RunStopped: The run was stopped, by a signal or because Ray died, and can be resumed.
         """
         config = self.loaded.config
         check_uri(config.tracking.uri)
@@ -84,13 +86,23 @@ class Experiment(ABC):
         todo = [stage for stage in stages if not self.context.store.has(stage)]
         needed = sum(stage.estimate_bytes() for stage in todo)
         self.context.store.require_space(needed, "the shared stages")
+        if todo or not resume:  # a resumed run may need no more than what is there
+            self.context.store.require_writable("the run's stages and students")
         threads = max(student.train.threads for student in config.students.values())
-        unfinished = RunFolder.unfinished(self.loaded) if resume else None
+        stopping = Stopping()
         with contextlib.ExitStack() as stack:
-            capacity = stack.enter_context(ray_session(config.resources, threads))
-            stack.enter_context(_terminated_as_interrupted())
+            clear_after_the_dead(self.loaded)
+            unfinished = RunFolder.unfinished(self.loaded) if resume else None
+            if unfinished is not None:
+                stack.callback(unfinished.release)
+            ray = stack.enter_context(ray_session(config.resources, threads))
             # Made only now that nothing can be wrong with the input any more.
             folder = unfinished or RunFolder.create(self.loaded)
+            stack.enter_context(self.context.store.pin())
+            stack.callback(folder.release)
+            folder.note_ray_session(ray.folder)
+            stack.enter_context(stopping.listening())
+            stack.enter_context(watched(ray.daemons, stopping.lose))
             tracker = stack.enter_context(
                 Tracker(config.tracking.uri, self.loaded.name, folder.outbox)
             )
@@ -100,44 +112,35 @@ class Experiment(ABC):
             if profile:
                 context = replace(context, profile=folder.path / PROFILE)
                 shutil.rmtree(folder.path / PROFILE, ignore_errors=True)  # a resumed run has one
-            engine = Engine(self.loaded, context, folder, capacity, log, progress)
+            engine = Engine(self.loaded, context, folder, ray.capacity, log, progress, stopping)
             try:
                 with progress:
                     if self.context.caching.plan != "targets":
                         progress.say(str(self.context.caching))
                     self.execute(engine, stages, resumed=resume)
             except KeyboardInterrupt:
-                log.interrupt()
-                raise
+                log.interrupt(stopping.lost)
+                tracker.close(_FLUSH_OF_STOPPED_S)
+                raise RunStopped(stopping.lost) from None
             except BaseException as error:
                 log.close_parent(
                     "FAILED", str(error).splitlines()[0] if str(error) else repr(error)
                 )
                 raise
             log.close_parent("FINISHED")
-            if tracker.flush(FLUSH_S):
-                folder.finish()
-            else:  # unfinished, so that resuming sends them
-                waiting = tracker.pending()
-                progress.say(f"{waiting} records wait for the tracking server; send with --resume")
+            # First sent, then finished: a driver that dies here leaves a run that can be resumed.
+            # If MLflow is away, what it lacks waits for `mlfd-tune tracking flush`.
+            tracker.close(FLUSH_S)
+            folder.finish()
+        folder.note_ray_session(None)
         return folder
 
 
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Make SIGTERM, which clusters send before they kill, end a run as Ctrl-C does.
-
-    Entered after Ray has started, which sets a handler of its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's alone
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def clear_after_the_dead(loaded: Loaded) -> None:
+    """End and remove what drivers of the experiment that were killed have left of Ray."""
+    for folder in RunFolder.left_by_the_dead(loaded):
+        session = folder.ray_session
+        if session is not None:
+            clear_session(session, _LEFT_BY_THE_DEAD_S)
+            folder.note_ray_session(None)
+        folder.release()

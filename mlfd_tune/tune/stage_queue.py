@@ -28,6 +28,7 @@ class StageQueue:
         self._there: set[str] = set()
         self._missing: dict[str, Stage] = {}
         self._under_way: dict[str, Stage] = {}
+        self._broken: dict[str, str] = {}
 
     @property
     def under_way(self) -> tuple[Stage, ...]:
@@ -53,9 +54,16 @@ class StageQueue:
         """Tell whether all these stages, looked up before, are there."""
         return all(stage.key in self._there for stage in stages)
 
+    def broken_of(self, stages: Iterable[Stage]) -> tuple[Stage, str] | None:
+        """Return the first of these stages that failed, and why; None where none did."""
+        for stage in stages:
+            if stage.key in self._broken:
+                return stage, self._broken[stage.key]
+        return None
+
     def next_of(self, stages: Iterable[Stage]) -> Stage | None:
         """Return the first of these stages that can be computed now and is not under way."""
-        open_ones = self._missing.keys() - self._under_way.keys()
+        open_ones = self._missing.keys() - self._under_way.keys() - self._broken.keys()
         for stage in stages:
             if stage.key in open_ones and self.has_all(stage.reads.values()):
                 return stage
@@ -75,9 +83,10 @@ class StageQueue:
         self._log(stage, artifact)
         self._progress.stage_done(stage, artifact)
 
-    def failed(self, stage: Stage) -> None:
-        """Note that the stage is not computed any more."""
+    def failed(self, stage: Stage, reason: str) -> None:
+        """Note that the stage is not computed any more, and why."""
         del self._under_way[stage.key]
+        self._broken[stage.key] = reason
 
     def _look_up(self, stages: Iterable[Stage]) -> tuple[list[Stage], list[Artifact]]:
         todo: list[Stage] = []

@@ -12,7 +12,9 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.tune.plans import StudyPlan
@@ -56,6 +58,10 @@ def storage_url(storage: str | Path) -> str:
 def open_storage(url: str) -> BaseStorage:
     """Open the storage, creating the file and its folder if there are none.
 
+    When reading or writing fails later on, because the disk is full or the database is gone, what
+    is called raises a `UserError`, and so does everything from then on: nothing is recorded after
+    something that is not.
+
     Raises:
         UserError: If that cannot be done.
     """
@@ -65,7 +71,9 @@ def open_storage(url: str) -> BaseStorage:
         if url.startswith(_SQLITE):
             Path(url.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         with quiet_optuna():
-            return get_storage(RDBStorage(url, engine_kwargs=engine))
+            storage = RDBStorage(url, engine_kwargs=engine)
+            _stop_at_first_failure(storage.engine, url)
+            return get_storage(storage)
     except (SQLAlchemyError, ImportError, OSError, ValueError, RuntimeError) as error:
         why = str(error).strip().splitlines()[0]
         raise UserError(
@@ -102,6 +110,27 @@ def open_study(storage: BaseStorage, plan: StudyPlan) -> optuna.Study:
         # that, or the first draw after a restart would ignore what its bracket has seen.
         study.pruner.prune(study, optuna.trial.create_trial(state=TrialState.RUNNING))
     return study
+
+
+def _stop_at_first_failure(engine: Engine, url: str) -> None:
+    failed: list[UserError] = []
+
+    @event.listens_for(engine, "handle_error")
+    def explain(context: ExceptionContext) -> None:
+        if isinstance(context.sqlalchemy_exception, OperationalError):
+            why = str(context.original_exception).strip().splitlines()[0]
+            failed.append(
+                UserError(
+                    f"storage {url}: {why}; what was recorded stays: mend that (free space, start "
+                    "the database) and go on with --resume"
+                )
+            )
+            raise failed[0] from context.original_exception
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def refuse(*arguments: object) -> None:
+        if failed:
+            raise failed[0]
 
 
 @contextmanager

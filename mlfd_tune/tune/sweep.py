@@ -18,6 +18,7 @@ from mlfd_tune.tune.scheduler import StudyScheduler
 from mlfd_tune.tune.searcher import Phase
 from mlfd_tune.tune.session import Experiment
 from mlfd_tune.tune.sources import PlannedSource, StudySource
+from mlfd_tune.tune.spent_checkpoints import discard_checkpoint
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig, trial_id
 
@@ -96,6 +97,8 @@ class Sweep(Experiment):
                 trial_id(trial.dataset, trial.number), trial.dataset, trial.params
             )
             if request.id not in ended:
+                if trial.outcome != "complete":
+                    discard_checkpoint(self.context, request, {})
                 engine.log.start_trial(request, "trial", engine.folder.id)
                 engine.log.end_trial(request, RUN_STATUS[trial.outcome], {}, trial.reason)
                 engine.folder.trial_ended(request.id)

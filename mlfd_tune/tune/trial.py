@@ -16,18 +16,32 @@ from ray.tune import Trainable
 
 from mlfd_tune.config import settings_for
 from mlfd_tune.core.caching import Caching
+from mlfd_tune.core.errors import NonFiniteLossError
 from mlfd_tune.core.pipeline import Catalogue, Pipeline, check_settings
 from mlfd_tune.core.stages import EvaluationStage, StudentStage, TrialStage
 from mlfd_tune.core.store import Claim, Store, walk
 from mlfd_tune.core.training import Trainer
 from mlfd_tune.core.training.profiling import EpochProfiler
+from mlfd_tune.tune.disk_budget import AnyRoom, NoCap
+from mlfd_tune.tune.doomed import remove
 from mlfd_tune.tune.quiet import quiet_process
 from mlfd_tune.tune.timeline import CLOCK
 from mlfd_tune.tune.work_clock import WorkClock
 
-__all__ = ["StudentTrial", "TrialContext", "TrialRequestConfig", "student_of", "trial_id"]
+__all__ = [
+    "UNSAVED",
+    "StudentTrial",
+    "TrialContext",
+    "TrialRequestConfig",
+    "student_of",
+    "trial_id",
+]
+
+UNSAVED = "unsaved"
+"""In a result: why no checkpoint could be written."""
 
 _POSITION = "position.json"
+_METRIC = "val/acc1"
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class TrialContext:
         store: The artifact store.
         caching: What of features and targets it holds.
         profile: Folder for a profile of one of them, see `EpochProfiler`; None for no profile.
+        budget: How much disk their students may take.
     """
 
     raw: Mapping[str, Any]
@@ -47,6 +62,7 @@ class TrialContext:
     store: Store
     caching: Caching = field(default_factory=Caching)
     profile: Path | None = None
+    budget: NoCap = field(default_factory=NoCap)
 
 
 @dataclass(frozen=True)
@@ -105,10 +121,13 @@ def student_of(context: TrialContext, request: TrialRequestConfig) -> TrialStage
 class StudentTrial(Trainable):  # type: ignore[misc]
     """Trains one student as a store stage.
 
-    `setup` resolves the shared stages and claims the student's own: epochs that anybody has
-    trained before, in this sweep or another, are reported from the record instead of trained
+    The first step resolves the shared stages and claims the student's own: epochs that anybody
+    has trained before, in this sweep or another, are reported from the record instead of trained
     again, and a published student is only replayed. The student's checkpoint lives in the store's
     work folder, so a trial that is stopped, paused, killed or started anew goes on from there.
+
+    All that can go wrong goes wrong in a step. Ray knows by then that the trial runs, and can try
+    it again; what fails while a worker is handed over to a trial fails the trial for good.
 
     A result has every metric of the epoch, and `epoch`, `epochs`, `reused_epochs`,
     `seconds_reused`, `seconds_trained` and its worker's stamp under `CLOCK`; the last one has the
@@ -116,8 +135,11 @@ class StudentTrial(Trainable):  # type: ignore[misc]
     """
 
     _trainer: Trainer | None = None
+    _room: AnyRoom
     _history: list[dict[str, float]]
     _position = 0
+    _seconds_trained = 0.0
+    _has_begun = False
 
     def setup(self, config: dict[str, Any], context: TrialContext) -> None:
         """Prepare the first trial of this actor."""
@@ -127,12 +149,12 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         gc.freeze()
         self._context = context
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._begin(config)
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Prepare the next trial in the same process: torch is imported once."""
         self._end()
-        self._begin(new_config)
+        self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -140,22 +162,30 @@ class StudentTrial(Trainable):  # type: ignore[misc]
 
         Raises:
             NonFiniteLossError: A loss term or metric is NaN or infinite.
+            UserError: The trial's parameters do not fit together.
         """
-        self._position += 1
-        if self._position > len(self._history):
-            assert self._trainer is not None
+        if not self._has_begun:
+            self._begin()
+        while len(self._history) < self._position:  # epochs that were reported, and lost
+            self._train_epoch()
+        number = self._position + 1
+        if number > len(self._history):
             begin = time.perf_counter()
-            self._history.append(self._train_epoch(self._trainer))
+            self._train_epoch()
             self._seconds_trained += time.perf_counter() - begin
-            self._trainer.save_now_and_then(self._claim.work)
         else:
             self._reused += 1
-        result: dict[str, Any] = dict(self._history[self._position - 1])
-        last = self._position >= self._stage.epochs
+        result: dict[str, Any] = dict(self._history[number - 1])
+        if _METRIC not in result:
+            raise RuntimeError(f"epoch {number} has no {_METRIC}")
+        if self._trainer is not None and self._trainer.unsaved is not None:
+            result[UNSAVED] = self._trainer.unsaved
+        last = number >= self._stage.epochs
         if last:
             self._publish()
             if self._request.test:
                 result |= self._evaluate()
+        self._position = number
         return result | {
             "epoch": self._position,
             "epochs": self._stage.epochs,
@@ -167,8 +197,7 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         }
 
     def give_up(self) -> None:
-        """Drop a step that failed, or the beginning: another attempt goes on from the store."""
-        self._position = max(self._position - 1, 0)
+        """Drop a step that failed: another attempt goes on from the store."""
         self._drop()
         self._end()
 
@@ -179,23 +208,25 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         (Path(checkpoint_dir) / _POSITION).write_text(json.dumps(self._position))
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Go on after the epoch that was reported last; train up to it where that was lost."""
+        """Go on after the epoch that was reported last."""
         self._position = json.loads((Path(checkpoint) / _POSITION).read_text())
-        while len(self._history) < self._position:
-            assert self._trainer is not None
-            self._history.append(self._train_epoch(self._trainer))
 
     def cleanup(self) -> None:
         """Leave the student's checkpoint to whoever needs it next."""
         self._end()
 
-    def _begin(self, config: Mapping[str, Any]) -> None:
-        self._request = TrialRequestConfig.read(config)
-        self._clock = WorkClock()
+    def _take(self, config: Mapping[str, Any]) -> None:
+        """Take a trial on; its first step begins it."""
+        self._asked = config
+        self._has_begun = False
         self._trainer = None
         self._history = []
         self._position = self._reused = 0
         self._seconds_trained = 0.0
+
+    def _begin(self) -> None:
+        self._request = TrialRequestConfig.read(self._asked)
+        self._clock = WorkClock(self._show_life)
         self._stage = student_of(self._context, self._request)
         profile = self._context.profile
         self._profiler = None if profile is None else EpochProfiler(profile, self._stage.label)
@@ -209,28 +240,40 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         if not isinstance(self._stage, StudentStage):
             artifact = self._clock.get(store, self._stage, self._device)
             self._history = [dict(epoch) for epoch in artifact.manifest.history]
+            self._has_begun = True
             return
         self._claim: Claim = self._clock.claim(store, self._stage)
         if self._claim.artifact is not None:
             self._history = [dict(epoch) for epoch in self._claim.artifact.manifest.history]
             self._seconds_reused += self._claim.artifact.manifest.seconds
             self._claim.release()
+            self._context.budget.replayed(self._stage, self._request.id)
+            self._has_begun = True
             return
         try:
             self._trainer = self._stage.open(self._claim.context(self._device))
+            self._room = self._context.budget.room_for(self._stage, self._request.id)
+            self._trainer.room = self._room.checkpoint
         except BaseException:
             self._claim.release()
             raise
         self._history = list(self._trainer.history)
+        self._has_begun = True
 
-    def _train_epoch(self, trainer: Trainer) -> dict[str, float]:
+    def _show_life(self) -> None:
+        """Show that it goes on, although there is no epoch to report."""
+
+    def _train_epoch(self) -> None:
+        trainer = self._trainer
+        assert trainer is not None
         try:
-            if self._profiler is None:
-                return trainer.train_epoch()
-            return self._profiler.train_epoch(trainer)
+            profiler = self._profiler
+            metrics = trainer.train_epoch() if profiler is None else profiler.train_epoch(trainer)
         except BaseException:
             self._drop()
             raise
+        self._history.append(metrics)
+        trainer.save_now_and_then(self._claim.work)
 
     def _drop(self) -> None:
         """Leave the student as it was saved last: in the middle of an epoch it is no one's."""
@@ -242,8 +285,13 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         if self._trainer is None:
             return
         assert isinstance(self._stage, StudentStage)
-        out = self._claim.work / "out"
-        self._claim.publish(self._stage.finish(self._trainer, out))
+        with self._room.artifact(self._history[-1]) as fits:
+            if fits:
+                out = self._claim.work / "out"
+                self._claim.publish(self._stage.finish(self._trainer, out))
+            else:
+                store = self._context.store
+                remove(store.root, store.work_path(self._stage))
         self._trainer = None
         self._claim.release()
 
@@ -251,7 +299,9 @@ class StudentTrial(Trainable):  # type: ignore[misc]
         stage = EvaluationStage(self._stage.reader(), self._stage.data)
         artifact = self._clock.get(self._context.store, stage, self._device)
         metrics = artifact.manifest.metrics
-        assert all(math.isfinite(value) for value in metrics.values())
+        bad = sorted(name for name, value in metrics.items() if not math.isfinite(value))
+        if bad:
+            raise NonFiniteLossError(f"{', '.join(bad)} not finite after the last epoch")
         return dict(metrics)
 
     def _end(self) -> None:

@@ -45,6 +45,10 @@ class WarmUp:
         self._first = self._first or time.monotonic()
         return not self.over
 
+    def gave_up(self, ray_trial_id: str) -> None:
+        """Learn that a worker does not start: what it was started for will tell why."""
+        self.reported(ray_trial_id)
+
     @property
     def over(self) -> bool:
         """Whether work can begin: all have started, or some do not get the resources."""

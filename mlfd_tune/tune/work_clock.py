@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,9 +17,14 @@ __all__ = ["WorkClock"]
 
 
 class WorkClock:
-    """Made by a worker when it begins something; tells what a span's times are."""
+    """Made by a worker when it begins something; tells what a span's times are.
 
-    def __init__(self) -> None:
+    Args:
+        on_wait: Called about once a second while it waits for the work of another process.
+    """
+
+    def __init__(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        self._on_wait = on_wait
         self._start = time.time()
         self._waiting_since: float | None = None
         self._parts: list[Part] = []
@@ -49,6 +55,7 @@ class WorkClock:
         }
 
     def _wait(self, stage: Stage, owner: LockOwner | None) -> None:
+        self._on_wait()
         if self._waiting_since is None:
             self._waiting_since = time.time()
 

@@ -158,7 +158,7 @@ def test_a_student_is_trained_once_and_then_reused(folder: Path) -> None:
 
     stages = {artifact["stage"] for artifact in read("store", "ls")}
     assert stages == {"dataset", "baseline"}
-    assert read("store", "verify") == {"artifacts": 2, "problems": {}}
+    assert read("store", "verify") == {"artifacts": 2, "problems": {}, "leftovers": []}
     assert "2 artifacts in order, 0 damaged" in call("store", "verify")
     assert len(read("store", "gc", "--max-bytes", "1B", "--dry-run")) == 2
 

@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,43 +8,7 @@ import pytest
 
 from mlfd_tune.tracking.client import open_client, reachable
 from mlfd_tune.tracking.tracker import Tracker
-
-
-class Server:
-    """A real ``mlflow server`` that can be killed and started again on the same database."""
-
-    def __init__(self, folder: Path, database: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.folder = folder
-        self.database = database
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.database}"]
-        command += ["--artifacts-destination", str(self.folder / "served")]
-        self.process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise TimeoutError("mlflow server did not start")
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)  # its own session, made above
-        self.process.wait()
+from tests.helpers.servers import mlflow_server
 
 
 def _wait_until(reached: Callable[[], bool]) -> None:
@@ -66,9 +24,7 @@ def test_a_server_killed_midway_gets_every_line_once_when_it_is_back(
 ) -> None:
     database = tmp_path / "server.db"
     database.write_bytes(empty_database.read_bytes())
-    server = Server(tmp_path, database)
-    server.start()
-    try:
+    with mlflow_server(tmp_path, f"sqlite:///{database}") as server:
         assert reachable(server.uri) is None
         tracker = Tracker(server.uri, "exp", tmp_path / "outbox", linger_s=0.01)
         tracker.start_run("sweep", "sweep")
@@ -112,7 +68,5 @@ def test_a_server_killed_midway_gets_every_line_once_when_it_is_back(
         ]
         assert len(client.get_metric_history(run_id, "bad")) == 3000
         assert [artifact.path for artifact in client.list_artifacts(config_id)] == ["config.yaml"]
-    finally:
-        server.kill()
     assert not (tmp_path / "outbox" / "rejected.jsonl").exists()
     assert sum("cannot be reached" in record.message for record in caplog.records) == 1

@@ -14,14 +14,18 @@ from rich.console import Console
 
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Stage, Store, walk
+from mlfd_tune.tune.deaths import Deaths
+from mlfd_tune.tune.failures import FAILURES, FailureKind, Failures
 from mlfd_tune.tune.packing import Packing
 from mlfd_tune.tune.progress import Progress
 from mlfd_tune.tune.searcher import Candidate, Phase, WorkSearcher
+from mlfd_tune.tune.signs import Signs
 from mlfd_tune.tune.sources import PlannedSource, Source, StudySource
 from mlfd_tune.tune.stage_queue import StageQueue
 from mlfd_tune.tune.stage_work import PROBLEMS, StageRequest
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig
+from mlfd_tune.tune.worker import REFUSED
 from tests.helpers.small_stages import NoteStage
 
 TEACHER = NoteStage("teacher")
@@ -40,9 +44,18 @@ class Bench:
         self.queue = StageQueue(self.store, lambda stage, artifact: None, quiet())
         packing = Packing(99, 1, 1, per_gpu=1)  # Ray would see to the slots
         self.work = WorkSearcher(
-            iter(phases), self.queue, prepare, slots, workers, folder / "stages", packing
+            iter(phases),
+            self.queue,
+            prepare,
+            slots,
+            workers,
+            folder / "stages",
+            packing,
+            Failures(folder / FAILURES, retries=1),
+            Deaths(Signs(folder / "signs")),
         )
         self.asked = 0
+        self.refused: str | None = None  # why the latest trial was handed out as a refusal
         self.under_way: dict[str, str] = {}
 
     def next(self) -> str | None:
@@ -53,9 +66,21 @@ class Bench:
         if config is None or isinstance(config, str):
             return config
         request = StageRequest.read(config)
+        self.refused = config.get(REFUSED)
         name = config["id"] if request is None else request.open().label.removeprefix("note ")
         self.under_way[name] = ray_id
         return str(name)
+
+    def fail(
+        self, name: str, reason: str, kind: FailureKind = "raised", *, ends: bool = True
+    ) -> bool:
+        """Report that work failed, in the end or not; return whether it should be tried again."""
+        ray_id = self.under_way[name]
+        again = self.work.failed(ray_id, kind, reason)
+        if ends:
+            del self.under_way[name]
+            self.work.on_trial_complete(ray_id, error=True)
+        return again
 
     def end(self, name: str, **result: Any) -> None:
         """Report that work is over; a stage is computed."""
@@ -69,7 +94,8 @@ class Bench:
 def prepare(request: TrialRequestConfig) -> Candidate:
     needs = request.params.get("needs") or request.params.get("joint_teacher.levels")
     below: Iterable[Stage] = walk([JOINT[needs]]) if needs in JOINT else ()
-    return Candidate(request, request.params.get("student", request.id), tuple(below))
+    student = request.params.get("student", request.id)
+    return Candidate(request, student, tuple(below), request.params.get("problem"))
 
 
 def quiet() -> Progress:
@@ -175,15 +201,69 @@ def test_bad_input_of_a_stage_ends_the_run_with_its_error(tmp_path: Path) -> Non
         bench.next()
 
 
-def test_a_stage_that_fails_ends_the_run_with_its_reason(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, Phase(planned({"needs": "L1"})))
+def test_a_stage_that_all_trials_need_ends_the_run_when_it_fails(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Phase(planned({"needs": "L1"}, {"needs": "L2"})))
     bench.next()
-    ray_id = bench.under_way["teacher"]
-    bench.work.note_reason(ray_id, "RuntimeError: out of memory")
-    bench.work.on_trial_complete(ray_id, error=True)
+    bench.fail("teacher", "RuntimeError: no such device")
 
-    with pytest.raises(RuntimeError, match="note teacher: RuntimeError: out of memory"):
+    with pytest.raises(UserError, match="note teacher failed, and all that is left needs it: Run"):
         bench.next()
+
+
+def test_trials_that_need_a_stage_that_failed_end_with_its_reason_and_others_go_on(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, Phase(planned({"needs": "L1"}, {"needs": "L2"}, {"needs": "L1"})))
+    bench.store.get_or_compute(TEACHER)
+    bench.next()
+    bench.fail("L1", "RuntimeError: a bug")
+
+    reason = "needs note L1, which failed: RuntimeError: a bug"
+    assert [bench.next(), bench.refused] == ["arm/0", reason]
+    assert [bench.next(), bench.refused] == ["arm/2", reason]
+    assert [bench.next(), bench.refused] == ["L2", None]
+    bench.end("L2")
+    assert [bench.next(), bench.refused] == ["arm/1", None]
+
+
+def test_what_fails_whatever_is_done_fails_its_trials_though_nothing_else_is_left(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, Phase(planned({"needs": "L1"})))
+    bench.store.get_or_compute(TEACHER)
+    bench.next()
+    bench.fail("L1", "NonFiniteLossError: train/loss not finite in epoch 1", kind="certain")
+
+    assert bench.next() == "arm/0"
+    assert "train/loss not finite" in str(bench.refused)
+
+
+def test_a_configuration_that_failed_twice_is_not_tried_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Phase(planned({"student": "a"}, {"student": "a"}, {"student": "b"})))
+
+    assert [bench.next(), bench.next()] == ["arm/0", "arm/2"]
+    assert bench.fail("arm/0", "its worker died", kind="died", ends=False), "is tried again"
+    assert not bench.fail("arm/0", "its worker died", kind="died")
+    assert bench.next() == "arm/1"
+    assert bench.refused == "not tried again: failed twice before (its worker died)"
+    assert not bench.work.failed(bench.under_way["arm/1"], "raised", "refused"), "counts no more"
+
+
+def test_settings_that_do_not_fit_together_are_refused_with_what_is_wrong(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Phase(planned({"problem": "levels: L9 is no level"})))
+
+    assert bench.next() == "arm/0"
+    assert bench.refused == "levels: L9 is no level"
+
+
+def test_a_worker_that_does_not_start_keeps_no_other_waiting(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Phase(planned({})), workers=2)
+    bench.work.suggest("a")
+    bench.work.suggest("b")
+    assert bench.work.warm_up.reported("a"), "is to wait for the other"
+    bench.work.on_trial_complete("b", error=True)
+
+    assert bench.next() == "arm/0"
 
 
 def test_all_workers_have_started_before_there_is_work(tmp_path: Path) -> None:

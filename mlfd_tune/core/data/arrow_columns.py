@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlfd_tune.core.data.arrow_tables import ArrowTable
+from mlfd_tune.core.data.image_files import unfit
 from mlfd_tune.core.errors import UserError, allowed_values
 
 __all__ = ["Columns", "Labels", "columns_of", "labels_of"]
@@ -80,7 +81,7 @@ def labels_of(tables: Mapping[str, ArrowTable], column: str, where: str) -> Labe
         UserError: A row has no label, or one that is no class; splits differ in their classes;
             there are fewer than two classes. All at once.
     """
-    names = {split: table.features.get(column, {}).get("names") for split, table in tables.items()}
+    names = {split: _names(table, column, where) for split, table in tables.items()}
     differing = [split for split, given in names.items() if given != names["train"]]
     if differing:
         told = "has other classes than train in column"
@@ -89,6 +90,9 @@ def labels_of(tables: Mapping[str, ArrowTable], column: str, where: str) -> Labe
     present = {value for value in values["train"] if value is not None}
     classes: list[Any] = list(range(len(names["train"]))) if names["train"] else sorted(present)
     problems = []
+    odd = [name for name in names["train"] or map(str, classes) if unfit(name)]
+    if odd:
+        problems.append(f"{where}: class {odd[0][:80]!r} holds characters that are no text")
     if len(classes) < 2:
         problems.append(f"{where}: column {column!r} has fewer than two classes in train")
     number = {value: label for label, value in enumerate(classes)}
@@ -105,6 +109,16 @@ def labels_of(tables: Mapping[str, ArrowTable], column: str, where: str) -> Labe
             for split, given in values.items()
         },
     )
+
+
+def _names(table: ArrowTable, column: str, where: str) -> list[str] | None:
+    """Return the names that the dataset gives its classes; None where it gives none."""
+    names = table.features.get(column, {}).get("names")
+    if not names:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: column {column!r} has names of classes that are no texts")
+    return names
 
 
 def _wrong(split: str, wrong: list[tuple[int, Any]], classes: list[Any]) -> str:
@@ -136,11 +150,11 @@ def _labels(table: ArrowTable, *, only_named: bool) -> list[str]:
     import pyarrow.types as kinds
 
     def fits(field: Any) -> bool:
-        if only_named:
-            return table.features.get(field.name, {}).get("_type") == "ClassLabel"
+        named = table.features.get(field.name, {}).get("_type") == "ClassLabel"
         kind = field.type
         texts = kinds.is_string(kind) or kinds.is_large_string(kind)
-        return bool(texts or kinds.is_integer(kind) or kinds.is_boolean(kind))
+        plain = bool(texts or kinds.is_integer(kind) or kinds.is_boolean(kind))
+        return plain and (named or not only_named)
 
     return [field.name for field in table.schema if fits(field)]
 
@@ -152,6 +166,7 @@ def _described(table: ArrowTable) -> str:
         feature = table.features.get(field.name, {})
         kind = feature.get("_type", "")
         if kind == "ClassLabel":
-            kind = f"{len(feature.get('names') or ())} classes"
+            names = feature.get("names")
+            kind = f"{len(names) if isinstance(names, list) else 0} classes"
         told.append(f"{field.name}: {kind if kind not in ('', 'Value') else field.type}")
     return ", ".join(told)

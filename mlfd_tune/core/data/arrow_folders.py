@@ -126,6 +126,8 @@ def _split_of(path: Path) -> str:
 def _json(file: Path, where: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise UserError(f"{file.name} in {where} is damaged: it has too many levels") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{file.name} in {where} is damaged: {error}") from error
     if not isinstance(content, dict):
@@ -138,7 +140,7 @@ def _plain_names(names: Any, where: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{where} does not name the files of its data; save the dataset again")
     for name in names:
-        if leaves_folder(name):
+        if leaves_folder(name) or not name:
             raise UserError(f"{where} names data outside of itself ({name!r})")
     return names
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.paths import not_a_file
 
 __all__ = ["ArrowTable"]
 
@@ -65,11 +66,14 @@ class ArrowTable:
     def features(self) -> dict[str, dict[str, Any]]:
         """What the library `datasets` has written of the columns: by name, its ``_type`` and more.
 
-        Empty where another program wrote the files.
+        Empty where another program wrote the files, or what is there is not what it writes.
         """
         written = (self.schema.metadata or {}).get(b"huggingface")
-        features = json.loads(written)["info"]["features"] if written else {}
-        return {name: one for name, one in features.items() if isinstance(one, dict)}
+        try:
+            features = json.loads(written)["info"]["features"] if written else {}
+            return {name: one for name, one in features.items() if isinstance(one, dict)}
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return {}
 
     def column(self, name: str) -> Iterator[Any]:
         """Yield the values of a column, None where there is none; one piece at a time is read."""
@@ -100,15 +104,18 @@ def _damage_told(file: Path, where: str) -> Iterator[None]:
 
     try:
         yield
-    except FileNotFoundError:
-        raise UserError(f"{file.name} in {where} is missing") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    # LookupError: two columns of one name. ValueError: what is written of it is no text.
+    except (pa.ArrowException, OSError, LookupError, ValueError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UserError(f"{file.name} in {where} is damaged: {reason}") from error
 
 
 def _opened(file: Path, where: str) -> tuple[Any, list[_Piece]]:
     """Return a file's schema and its pieces."""
+    wrong = not_a_file(file)
+    if wrong:
+        told = "is missing" if wrong == "does not exist" else wrong
+        raise UserError(f"{file.name} in {where} {told}")
     with _damage_told(file, where):
         with file.open("rb") as start:
             pointer = start.read(len(_LFS)) == _LFS
@@ -116,7 +123,22 @@ def _opened(file: Path, where: str) -> tuple[Any, list[_Piece]]:
             raise UserError(
                 f"{file.name} in {where} is only a pointer to the data: run git lfs pull there"
             )
-        return _parquet(file, where) if file.suffix == ".parquet" else _arrow(file)
+        schema, pieces = _parquet(file) if file.suffix == ".parquet" else _arrow(file)
+    return schema, [_Piece(piece.rows, _checked(piece, file, where)) for piece in pieces]
+
+
+def _checked(piece: _Piece, file: Path, where: str) -> Callable[[str], Any]:
+    """Read as a piece reads, and look at what comes: Arrow itself would follow it anywhere."""
+
+    def read(name: str) -> Any:
+        with _damage_told(file, where):
+            found = piece.read(name)
+            found.validate(full=True)
+            if len(found) != piece.rows:
+                raise ValueError(f"{len(found):,} values of {name} in {piece.rows:,} rows")
+            return found
+
+    return read
 
 
 def _arrow(file: Path) -> tuple[Any, list[_Piece]]:
@@ -127,16 +149,15 @@ def _arrow(file: Path) -> tuple[Any, list[_Piece]]:
     return table.schema, [_Piece(batch.num_rows, batch.column) for batch in batches]
 
 
-def _parquet(file: Path, where: str) -> tuple[Any, list[_Piece]]:
+def _parquet(file: Path) -> tuple[Any, list[_Piece]]:
     import pyarrow.parquet as pq
 
     opened = pq.ParquetFile(file)
 
     def reader(group: int) -> Callable[[str], Any]:
         def read(name: str) -> Any:
-            with _damage_told(file, where):
-                found = opened.read_row_group(group, columns=[name], use_threads=False)
-                return found.column(name).combine_chunks()
+            found = opened.read_row_group(group, columns=[name], use_threads=False)
+            return found.column(name).combine_chunks()
 
         return read
 

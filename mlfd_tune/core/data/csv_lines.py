@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlfd_tune.core.data.relative_paths import neighbour
+from mlfd_tune.core.data.image_files import beside
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.paths import not_a_file
 
 __all__ = ["LineProblems", "csv_lines"]
 
@@ -61,10 +62,12 @@ def csv_lines(path: Path, where: str) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UserError: The file does not exist, is not UTF-8, or has a line that is not CSV.
     """
-    if path.is_dir():
-        raise UserError(f"{where} is a folder, not a CSV file")
-    if not path.exists():
-        raise UserError(f"{where} does not exist{neighbour(path)}")
+    wrong = not_a_file(path)
+    if wrong == "does not exist":
+        raise UserError(f"{where} does not exist{beside(path)}")
+    if wrong:
+        text = "is a folder, not a CSV file" if wrong == "is a folder" else wrong
+        raise UserError(f"{where} {text}")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import Field
 
 from mlfd_tune.core.data.csv_lines import LineProblems, csv_lines
-from mlfd_tune.core.data.image_files import file_split, files_hash
+from mlfd_tune.core.data.image_files import beside, file_split, files_hash, unfit
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
-from mlfd_tune.core.data.relative_paths import leaves_folder, neighbour
+from mlfd_tune.core.data.relative_paths import leaves_folder
 from mlfd_tune.core.data.source import Fingerprint, InspectedSource, Inspection
 from mlfd_tune.core.errors import UserError, allowed_values, nearest
+from mlfd_tune.core.paths import expanded, is_folder, not_a_file
 from mlfd_tune.core.spec import Spec
 
 if TYPE_CHECKING:
@@ -99,17 +100,18 @@ class _Found(NamedTuple):
 
 
 def _read(spec: DatasetSpec, options: CsvOptions) -> _Found:
-    path = Path(spec.path or "").expanduser()
-    root = path.parent / Path(options.root).expanduser()
+    path = expanded(spec.path or "")
+    root = path.parent / expanded(options.root)
     problems = LineProblems(f"dataset list {path}")
     rows: list[_Row] = []
     try:
         lines = csv_lines(path, problems.where)
         header = next(lines, (0, []))[1]
         columns = _columns(header, options, problems.where)
-        if not root.is_dir():
-            hint = neighbour(root)
-            raise UserError(f"{problems.where}: options.root: there is no folder {root}{hint}")
+        if not is_folder(root):
+            raise UserError(
+                f"{problems.where}: options.root: there is no folder {root}{beside(root)}"
+            )
         for line, fields in lines:
             row = _row(line, fields, columns)
             wrong = list(_wrong(row, root) if row else _wrong_length(line, fields, header))
@@ -204,16 +206,32 @@ def _wrong(row: _Row, root: Path) -> Iterator[tuple[str, str]]:
             f"line {row.line}: {row.path!r} leaves the folder of the images; give a path inside "
             f"{root}, or set options.root",
         )
-    elif not (root / row.path).is_file():
+    else:
+        yield from _wrong_file(row, root)
+    if not row.label:
+        yield "without a label", f"line {row.line} has no label"
+    elif unfit(row.label):
+        yield (
+            "with a label that is no text",
+            f"line {row.line}: label {row.label!r} holds characters that are no text",
+        )
+    if row.split not in SPLITS:
+        allowed = allowed_values(row.split, SPLITS)
+        yield "of an unknown split", f"line {row.line}: unknown split {row.split!r} {allowed}"
+
+
+def _wrong_file(row: _Row, root: Path) -> Iterator[tuple[str, str]]:
+    if odd := unfit(row.path):
+        yield "with an image of an odd name", f"line {row.line}: {row.path!r} {odd}"
+        return
+    wrong = not_a_file(root / row.path)
+    if wrong == "does not exist":
         yield (
             "whose image does not exist",
             f"line {row.line}: there is no image {row.path!r} in {root}",
         )
-    if not row.label:
-        yield "without a label", f"line {row.line} has no label"
-    if row.split not in SPLITS:
-        allowed = allowed_values(row.split, SPLITS)
-        yield "of an unknown split", f"line {row.line}: unknown split {row.split!r} {allowed}"
+    elif wrong:
+        yield "whose image is no file", f"line {row.line}: {row.path!r} in {root} {wrong}"
 
 
 def _fitting(rows: list[_Row], problems: LineProblems) -> list[_Row]:

@@ -20,12 +20,13 @@ from pydantic import Field
 from mlfd_tune.core.data.arrow_columns import Columns, Labels, columns_of, labels_of
 from mlfd_tune.core.data.arrow_folders import NAMES, choose_splits, find_splits
 from mlfd_tune.core.data.arrow_tables import ArrowTable
-from mlfd_tune.core.data.decode import to_rgb
+from mlfd_tune.core.data.decode import UnreadableImageError, read_image
 from mlfd_tune.core.data.image_files import folder_of
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
 from mlfd_tune.core.data.relative_paths import leaves_folder
 from mlfd_tune.core.data.source import DatasetSource, Fingerprint, Inspection
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.paths import not_a_file
 from mlfd_tune.core.spec import Spec
 
 if TYPE_CHECKING:
@@ -139,12 +140,9 @@ def _split(found: _Found, split: str) -> RawSplit:
     def open_image(row: int) -> Image.Image:
         content = _file(table.value(found.columns.image, row), found.root, names[row])
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                return to_rgb(image)
-        except Exception as error:  # decoders raise nearly anything on damaged bytes
-            raise UserError(
-                f"{names[row]} in dataset folder {found.root} is not an image that can be read"
-            ) from error
+            return read_image(io.BytesIO(content))
+        except (UnreadableImageError, OSError) as error:
+            raise UserError(f"{names[row]} in dataset folder {found.root} {error}") from error
 
     return RawSplit(labels, names, open_image)
 
@@ -155,16 +153,21 @@ def _file(value: Any, root: Path, name: str) -> bytes:
     content: bytes | None = entry.get("bytes")
     if content is not None:
         return content
-    path: str | None = entry.get("path")
+    path: Any = entry.get("path")
     where = f"{name} in dataset folder {root}"
-    if not path:
+    if not path or not isinstance(path, str):
         raise UserError(f"{where} has no image")
     if leaves_folder(path):
         raise UserError(
             f"{where} is not in the table but in {path!r}, outside of the folder; "
             "save the dataset with its images embedded"
         )
+    wrong = not_a_file(root / path)
+    if wrong == "does not exist":
+        raise UserError(f"{where}: there is no image {path!r} in the folder")
+    if wrong:
+        raise UserError(f"{where}: {path!r} {wrong}")
     try:
         return (root / path).read_bytes()
-    except OSError:
-        raise UserError(f"{where}: there is no image {path!r} in the folder") from None
+    except OSError as error:
+        raise UserError(f"{where}: {path!r} cannot be read: {error.strerror}") from error

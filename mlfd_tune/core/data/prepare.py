@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import shutil
 import socket
+import tarfile
 import tempfile
 import urllib.error
 from collections.abc import Iterator
@@ -21,7 +22,15 @@ from mlfd_tune.core.data.source import Official
 from mlfd_tune.core.data.spec import DatasetSpec
 from mlfd_tune.core.errors import UserError, allowed_values
 
-__all__ = ["Prepared", "can_download", "download", "find", "instructions", "published_sources"]
+__all__ = [
+    "Prepared",
+    "can_download",
+    "download",
+    "find",
+    "instructions",
+    "paths_checked",
+    "published_sources",
+]
 
 _TIMEOUT = 60.0  # seconds without a byte from the server
 _ARCHIVES = (".tgz", ".tar.gz", ".zip")
@@ -159,9 +168,25 @@ def _fetch(name: str, root: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)  # torchvision sets none, and would wait for ever
     try:
-        getattr(datasets, name)(root, download=True)
+        with paths_checked():
+            getattr(datasets, name)(root, download=True)
     finally:
         socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def paths_checked() -> Iterator[None]:
+    """Have every tar archive refused that would write outside the folder it is unpacked in.
+
+    Before Python 3.14 that has to be asked for, and not every version of torchvision asks. Zip
+    archives are safe anyway: `zipfile` leaves no way out of a folder.
+    """
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 @contextmanager
@@ -209,6 +234,8 @@ def _failures_told(source: str, official: Official) -> Iterator[None]:
         raise UserError(f"{start}: the server is not reached ({reason}); {by_hand}") from error
     except OSError as error:  # a full disk, for one
         raise UserError(f"{start}: it cannot be written: {error.strerror or error}") from error
+    except tarfile.FilterError as error:
+        raise UserError(f"{start}: its archive would write elsewhere ({error})") from error
     except RuntimeError as error:  # what torchvision raises where a checksum differs
         raise UserError(
             f"{start}: the checksum of what was sent differs from the published one; {by_hand}"

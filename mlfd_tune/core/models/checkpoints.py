@@ -17,6 +17,8 @@ from torch import Tensor
 from mlfd_tune.core.models.backbones import Backbone
 from mlfd_tune.core.models.errors import ModelChoiceError
 from mlfd_tune.core.models.timm_models import class_layers
+from mlfd_tune.core.models.torch_files import check_container
+from mlfd_tune.core.paths import not_a_file
 
 __all__ = ["CheckpointReport", "checkpoint_digest", "load_checkpoint"]
 
@@ -36,6 +38,7 @@ _ENTRIES = (
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
 _SHOWN = 5
+_DEEPEST = 10  # entries inside one another
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,17 @@ def _read(path: Path) -> object:
         try:
             if path.suffix == ".safetensors":
                 return load_file(path)
+            check_container(path)
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # on damaged files readers raise anything
             raise ModelChoiceError(f"{path}: {_unreadable(error)}") from error
 
 
 def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise ModelChoiceError(f"{path}: {'is a folder' if path.exists() else 'no such file'}")
+    wrong = not_a_file(path)
+    if wrong:
+        told = "no such file" if wrong == "does not exist" else wrong
+        raise ModelChoiceError(f"{path}: {told}")
 
 
 def _unreadable(error: Exception) -> str:
@@ -146,11 +152,13 @@ def _unreadable(error: Exception) -> str:
 def _weights(content: object, path: Path) -> tuple[str | None, dict[str, Tensor]]:
     """Return the state dict in what a file holds, and the entry it stands in."""
     entry = None
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         inner = next((key for key in _ENTRIES if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             # Counters and settings may stand beside the weights.
-            tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+            tensors = {k: v for k, v in content.items() if _is_plain(k, v)}
             if tensors:
                 return entry, tensors
             break
@@ -158,6 +166,20 @@ def _weights(content: object, path: Path) -> tuple[str | None, dict[str, Tensor]
     raise ModelChoiceError(
         f"{path}: holds no weights: neither tensors by name nor an entry that does "
         f"(one of {', '.join(sorted(_ENTRIES))})"
+    )
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Tell a named tensor of values from counters, settings, and tensors that have none in memory.
+
+    Sparse, quantised and meta tensors have no place in a state dict that a backbone takes.
+    """
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
     )
 
 
@@ -183,7 +205,7 @@ def _unwrapped(name: str | None) -> Iterator[str]:
 
 def _classes(found: Mapping[str, Tensor], layers: Sequence[str]) -> int | None:
     weights = [found[f"{layer}.weight"] for layer in layers if f"{layer}.weight" in found]
-    return len(weights[0]) if weights else None
+    return len(weights[0]) if weights and weights[0].dim() else None
 
 
 def _is_in(name: str, layers: Sequence[str]) -> bool:
@@ -211,16 +233,29 @@ def _problems(
         yield f"holds {_count(unexpected)} that {arch} has not: {_named(unexpected)}"
     classes = _classes(found, layers), _classes(wanted, layers)
     only_classifier = not missing and not unexpected and all(_is_in(n, layers) for n in shapes)
-    if shapes and only_classifier and classes[0] != classes[1]:
+    if shapes and only_classifier and classes[0] is not None and classes[0] != classes[1]:
         yield (
             f"its classifier has {classes[0]} classes, and {classes[1]} are wanted; all else fits, "
             "so it can be loaded without its classifier"
         )
         return
+    kinds = [
+        name
+        for name in wanted
+        if name in found
+        and (found[name].is_complex() or _is_real(found[name]) != _is_real(wanted[name]))
+    ]
+    if kinds:
+        told = _named([f"{name} ({found[name].dtype})" for name in kinds])
+        yield f"holds {_count(kinds)} of another type than {arch} has: {told}"
     for name, (in_file, own) in list(shapes.items())[:_SHOWN]:
         yield f"{name} has shape {in_file} in the file, and {own} is wanted by {arch}"
     if len(shapes) > _SHOWN:
         yield f"and {len(shapes) - _SHOWN} more have another shape"
+
+
+def _is_real(value: Tensor) -> bool:
+    return value.is_floating_point()
 
 
 def _count(names: Sequence[str]) -> str:

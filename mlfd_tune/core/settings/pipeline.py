@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from mlfd_tune.core.data import DatasetSpec
 from mlfd_tune.core.errors import allowed_values
+from mlfd_tune.core.names import LONGEST_NAME, problem_with_name, shortened
 from mlfd_tune.core.settings.distillation import DistillationSettings
 from mlfd_tune.core.settings.joint_teacher import JointTeacherSettings
 from mlfd_tune.core.settings.names import MethodName
@@ -77,9 +78,12 @@ class PipelineSettings(Spec):
     def _names_are_plain(cls, datasets: dict[str, DatasetSpec]) -> dict[str, DatasetSpec]:
         # Names are part of the names of files, metrics and random streams.
         for name in datasets:
-            if not re.fullmatch(r"\w[\w-]*", name):
+            problem = problem_with_name(name)
+            if problem is not None or not re.fullmatch(r"\w[\w-]*", name):
+                why = f": it {problem}" if problem else ""
                 raise ValueError(
-                    f"{name!r} is no name for a dataset (allowed: letters, digits, '_', '-')"
+                    f"{shortened(name)!r} is no name for a dataset{why} (allowed: letters, digits, "
+                    f"'_', '-'; {LONGEST_NAME} at most)"
                 )
         return datasets
 

@@ -48,5 +48,9 @@ class TrainingStage(Stage):
         while not trainer.done:
             metrics = trainer.train_epoch()
             trainer.save_now_and_then(context.work)
-            context.progress(trainer.epoch / self.epochs, f"val/acc1 {metrics['val/acc1']:.1f}")
+            try:
+                context.progress(trainer.epoch / self.epochs, f"val/acc1 {metrics['val/acc1']:.1f}")
+            except BaseException:  # who is told of the progress may end the training here
+                trainer.save(context.work)
+                raise
         return self.finish(trainer, context.out)

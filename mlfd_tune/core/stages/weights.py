@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from mlfd_tune.core.errors import UserError, nearest
 from mlfd_tune.core.models import Backbone
 from mlfd_tune.core.models.checkpoints import checkpoint_digest, load_checkpoint
+from mlfd_tune.core.paths import expanded, not_a_file
 from mlfd_tune.core.stages.model_files import ABOUT, DESCRIPTION, WEIGHTS
 
 __all__ = [
@@ -71,15 +72,25 @@ class WeightsSource:
             if text is None and self.path.name == WEIGHTS:
                 text = (self.path.parent / DESCRIPTION).read_text()
             about = json.loads(text or "{}")
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        ours = isinstance(about, dict) and {"arch", "classes", "mean", "std"} <= about.keys()
-        return about if ours else {}
+        return about if _is_ours(about) else {}
 
     def suits(self, classes: tuple[str, ...]) -> bool:
         """Tell whether the classifier may know these classes: it is not known to know others."""
         named = self.description().get("classes")
         return named is None or tuple(named) == classes
+
+
+def _is_ours(about: Any) -> bool:
+    """Tell whether a description has what this program writes into one, and of the same types."""
+    return (
+        isinstance(about, dict)
+        and {"mean", "std"} <= about.keys()
+        and isinstance(about.get("arch"), str)
+        and isinstance(about.get("classes"), list)
+        and all(isinstance(name, str) for name in about["classes"])
+    )
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -89,7 +100,7 @@ def _metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "np") as file:
             return dict(file.metadata() or {})
-    except SafetensorError:  # damaged; whoever loads the weights says so
+    except (SafetensorError, OSError):  # damaged; whoever loads the weights says so
         return {}
 
 
@@ -115,12 +126,12 @@ def resolve_weights(text: str, arch: str, fetch: Fetch | None = None) -> Weights
     if text == PRETRAINED:
         return WeightsSource("timm", _published(arch))
     scheme = _scheme(text)
-    path = _fetched(text, scheme, fetch) if scheme else Path(text).expanduser()
-    if not path.is_file():
+    path = _fetched(text, scheme, fetch) if scheme else expanded(text)
+    wrong = not_a_file(path)
+    if wrong:
         match = nearest(path.name, [PRETRAINED])
         hint = f"; did you mean {match!r}?" if match else ""
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"weights: {text!r} {kind} ({_FORMS}{hint})")
+        raise UserError(f"weights: {text!r} {wrong} ({_FORMS}{hint})")
     path = path.resolve()
     status = path.stat()
     source = WeightsSource("file", _checksum(path, status.st_mtime_ns, status.st_size), path)
@@ -224,8 +235,9 @@ def _checksum(path: Path, _modified: int, _size: int) -> str:
 def _unchanged(source: WeightsSource) -> Path:
     """Return the file, after making sure that it is the one that the identity was made of."""
     assert source.path is not None
-    if not source.path.is_file():
-        raise UserError(f"weights: {source.path} does not exist on this machine")
+    wrong = not_a_file(source.path)
+    if wrong:
+        raise UserError(f"weights: {source.path} {wrong} on this machine")
     status = source.path.stat()
     if _checksum(source.path, status.st_mtime_ns, status.st_size) != source.identity:
         raise UserError(f"weights: {source.path} was changed after the run was planned; run again")

@@ -2,89 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from mlfd_tune.core.store.files import (
+    contents,
+    file_digest,
+    force_to_disk,
+    is_plain_file,
+    write_atomically,
+)
+from mlfd_tune.core.store.manifest import MANIFEST, FileEntry, Manifest, decode, encode
 
 __all__ = [
     "MANIFEST",
     "Artifact",
     "Manifest",
+    "examine",
     "file_digest",
     "library_versions",
+    "seal",
     "write_atomically",
 ]
 
-MANIFEST = "manifest.json"
-_BLOCK = 1 << 20
-
-
-class FileEntry(BaseModel):
-    """Size and checksum of one file of an artifact."""
-
-    model_config = ConfigDict(frozen=True)
-    bytes: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What an artifact is made of and where it came from.
-
-    Attributes:
-        key: The artifact's content address.
-        stage: Name of the stage that wrote it.
-        version: The stage's code version.
-        label: A few words for people.
-        dataset: The dataset it belongs to, if one.
-        spec: The stage's spec, as JSON.
-        inputs: Keys of the input artifacts.
-        reads: Keys of the artifacts it was computed from in place of inputs that are not stored.
-        metrics: Final metrics, such as ``val/acc1`` in percent.
-        history: One dict of metrics per epoch.
-        files: Every file with size in bytes and sha256.
-        seconds: Wall time spent computing it, over all attempts but those that were killed.
-        created: Unix time in seconds.
-        versions: Library versions it was computed with.
-    """
-
-    model_config = ConfigDict(frozen=True)
-    key: str
-    stage: str
-    version: int
-    label: str
-    dataset: str | None = None
-    spec: dict[str, Any]
-    inputs: dict[str, str]
-    reads: dict[str, str] = {}
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
-    files: dict[str, FileEntry]
-    seconds: float
-    created: float
-    versions: dict[str, str]
-
-    @property
-    def below(self) -> tuple[str, ...]:
-        """Keys of the artifacts it was computed from, in whatever place of an input."""
-        stored = [
-            key
-            for name, key in self.inputs.items()
-            if not any(read.startswith(f"{name}/") for read in self.reads)
-        ]
-        return (*stored, *self.reads.values())
-
-    @property
-    def bytes(self) -> int:
-        """Total size of the files in bytes."""
-        return sum(entry.bytes for entry in self.files.values())
+Signature = frozenset[tuple[str, int, int, int]]
+"""Name, size in bytes, time of the last change in ns, and inode of every file."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +46,12 @@ class Artifact:
 
         Raises:
             OSError: There is no manifest.
-            ValueError: The manifest is not what this version writes.
+            ValueError: The manifest is damaged, or not what this version writes.
         """
-        return cls(path, Manifest.model_validate_json((path / MANIFEST).read_bytes()))
+        file = path / MANIFEST
+        if not is_plain_file(file.lstat()):  # a pipe would be waited for
+            raise ValueError("it is no plain file")
+        return cls(path, decode(file.read_bytes()))
 
     @property
     def key(self) -> str:
@@ -110,52 +59,83 @@ class Artifact:
         return self.manifest.key
 
     def damage(self) -> str | None:
-        """Return what is wrong with the files, or None when sizes and checksums are right."""
+        """Return what is wrong with the files, or None when all are there and none else."""
+        found = contents(self.path)
         for name, entry in self.manifest.files.items():
-            file = self.path / name
-            if not file.is_file():
-                return f"{name} is missing"
-            if file.stat().st_size != entry.bytes:
-                return f"{name} has {file.stat().st_size} bytes instead of {entry.bytes}"
-            if file_digest(file) != entry.sha256:
-                return f"{name} has a wrong checksum"
-        return None
+            status = found.pop(name, None)
+            if status is None:
+                return f"{_shown(name)} is missing"
+            if not is_plain_file(status):
+                return f"{_shown(name)} is a link or a device instead of a file"
+            if status.st_size != entry.bytes:
+                return f"{_shown(name)} has {status.st_size} bytes instead of {entry.bytes}"
+            if file_digest(self.path / name) != entry.sha256:
+                return f"{_shown(name)} has a wrong checksum"
+        found.pop(MANIFEST, None)
+        return f"{_shown(min(found))} does not belong to it" if found else None
+
+    def signature(self) -> Signature:
+        """Return what changes when a file is written to: cheap, and less than a checksum."""
+        return frozenset(
+            (name, status.st_size, status.st_mtime_ns, status.st_ino)
+            for name, status in contents(self.path).items()
+        )
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file as hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def examine(path: Path, known: Signature | None = None) -> tuple[Artifact | None, str]:
+    """Return the artifact in ``<stage>/<key>`` if it is sound, else None and what is wrong with it.
+
+    Args:
+        path: The folder.
+        known: The signature of when its checksums were right; they are not looked at again where
+            it is still the same.
+
+    Raises:
+        PermissionError: It may not be read.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return None, "it is no folder"
+    try:
+        artifact = Artifact.open(path)
+    except FileNotFoundError:
+        return None, "it has no manifest"
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return None, "its manifest cannot be read"
+    if (artifact.key, artifact.manifest.stage) != (path.name, path.parent.name):
+        return None, f"its manifest is that of {_shown(artifact.key[:12])}"
+    try:
+        if known is not None and artifact.signature() == known:
+            return artifact, ""
+        damage = artifact.damage()
+    except PermissionError:
+        raise
+    except OSError as error:  # such as a sector that the disk cannot read
+        damage = f"{_shown(Path(error.filename or path).name)} cannot be read: {error.strerror}"
+    return (None, damage) if damage else (artifact, "")
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Return size and checksum of every file below `folder`, after forcing them to disk."""
+    """Return size and checksum of every file below `folder`, after forcing them to disk.
+
+    Raises:
+        ValueError: Something is no plain file.
+    """
     entries = {}
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        _fsync(file)
-        name = file.relative_to(folder).as_posix()
-        entries[name] = FileEntry(bytes=file.stat().st_size, sha256=file_digest(file))
+    for name, status in sorted(contents(folder).items()):
+        if not is_plain_file(status):
+            raise ValueError(f"{_shown(name)} is no plain file")
+        force_to_disk(folder / name)
+        entries[name] = FileEntry(bytes=status.st_size, sha256=file_digest(folder / name))
     return entries
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader or a crash sees the old content or the new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest into an artifact's folder and force it to disk."""
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True)
-    write_atomically(folder / MANIFEST, text.encode())
-    _fsync(folder)
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest into an artifact's folder and force all names there to disk."""
+    write_atomically(folder / MANIFEST, encode(manifest))
+    for below, _, _ in os.walk(folder):
+        force_to_disk(Path(below))
 
 
 @cache
@@ -170,9 +150,5 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _shown(name: str) -> str:
+    return name if name.isprintable() else ascii(name)

@@ -1,71 +1,35 @@
 """A lock file with an owner and a heartbeat, safe across processes and nodes on a shared folder.
 
 `flock` does not cross every network filesystem and tells a waiter nothing about the owner. Here the
-lock is a file made with O_EXCL that names its owner; the owner touches it every few seconds. A lock
-whose owner is dead is taken over: at once where the owner ran on this host and its process is gone,
-else after a while without a heartbeat, by the waiter's own clock, so that clocks need not agree. An
-owner that is seen to live on this host keeps its lock, however long its heartbeat is held up.
+lock is a file made with O_EXCL that names its owner; the owner touches it every few seconds. It is
+taken over from an owner that is
+
+* dead, at once, where it ran on this host and its process is gone;
+* stopped (SIGSTOP), or on another host, after `DEAD_AFTER_S` without a heartbeat;
+* seen to live on this host, after `FROZEN_AFTER_S` without one: it may only be busy.
+
+All by the waiter's own clock, so that clocks need not agree. An owner that comes back to life finds
+out by `HeartbeatLock.held`; what it does before it looks can do no harm (see `claim.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import platform
-import threading
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
-import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-__all__ = ["HeartbeatLock", "LockOwner"]
+from mlfd_tune.core.store.owners import Heartbeat, LockOwner, idle_since, read_owner
 
-HEARTBEAT_S = 2.0
+__all__ = ["HeartbeatLock", "LockOwner", "guarded", "read_owner"]
+
 DEAD_AFTER_S = 30.0
+FROZEN_AFTER_S = 600.0
 POLL_S = 0.1
-
-
-@dataclass(frozen=True)
-class LockOwner:
-    """Who holds a lock: host, process id, process start time (Unix seconds) and a unique token."""
-
-    host: str
-    pid: int
-    started: float
-    token: str
-
-    def is_dead(self) -> bool:
-        """Tell whether the owner is certainly gone. Only knowable on the owner's own host."""
-        return self._fate() == "dead"
-
-    def is_alive(self) -> bool:
-        """Tell whether the owner certainly lives. Only knowable on the owner's own host."""
-        return self._fate() == "alive"
-
-    def _fate(self) -> Literal["alive", "dead", "unknown"]:
-        if self.host != _host():
-            return "unknown"
-        try:
-            process = psutil.Process(self.pid)
-            # A killed process that nobody waits for, as in a container without an init, stays on
-            # as a zombie.
-            if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                return "dead"
-            started = process.create_time()
-        except psutil.NoSuchProcess:
-            return "dead"
-        except psutil.AccessDenied:
-            return "unknown"
-        # Another start time: the process id was given out again, or the system clock was set,
-        # which moves all start times. The heartbeat tells which.
-        return "alive" if abs(started - self.started) < 1.0 else "unknown"
+_GUARD_S = 10.0
 
 
 class HeartbeatLock:
@@ -73,17 +37,28 @@ class HeartbeatLock:
 
     Args:
         path: The lock file.
-        dead_after: Seconds without a heartbeat after which an owner that cannot be looked at, such
-            as one on another host, is given up.
+        dead_after: Seconds without a heartbeat after which an owner that is stopped, or that cannot
+            be looked at, such as one on another host, is given up.
+        frozen_after: The same of one that is seen to live.
     """
 
-    def __init__(self, path: Path, dead_after: float = DEAD_AFTER_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        dead_after: float = DEAD_AFTER_S,
+        frozen_after: float = FROZEN_AFTER_S,
+    ) -> None:
         self.path = path
         self.dead_after = dead_after
+        self.frozen_after = frozen_after
         self._token: str | None = None
-        self._stop = threading.Event()
-        # Deciding that a lock is dead and removing it must be one step among all waiters.
-        self._guard = FileLock(str(path) + ".guard")
+        self._heartbeat: Heartbeat | None = None
+
+    @property
+    def token(self) -> str:
+        """What nobody else who held or will hold the lock has."""
+        assert self._token is not None, "it was never acquired"
+        return self._token
 
     @property
     def held(self) -> bool:
@@ -100,7 +75,7 @@ class HeartbeatLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         last_beat, seen_at, told_at = None, time.monotonic(), 0.0
         while not self._try_create():
-            owner, beat, now = read_owner(self.path), _mtime(self.path), time.monotonic()
+            owner, beat, now = read_owner(self.path), idle_since(self.path), time.monotonic()
             if beat != last_beat:
                 last_beat, seen_at = beat, now
             if self._is_abandoned(owner, silent_s=now - seen_at):
@@ -110,76 +85,69 @@ class HeartbeatLock:
                 told_at = now
                 on_wait(owner)
             time.sleep(POLL_S)
-        threading.Thread(target=self._beat, name="store-heartbeat", daemon=True).start()
+        self._heartbeat = Heartbeat(self.path, self.token)
 
     def release(self) -> None:
         """Give the lock back. Does nothing when it is not held."""
-        self._stop.set()
-        with self._guard:
+        if self._heartbeat is None:
+            return
+        self._heartbeat.stop()
+        with guarded(self.path):
             if self.held:
                 self.path.unlink(missing_ok=True)
-        self._token = None
+        self._token = self._heartbeat = None
+
+    def clear(self) -> bool:
+        """Remove the lock of an owner that is certainly dead; return whether there was one."""
+        owner, beat = read_owner(self.path), idle_since(self.path)
+        if owner is None or not owner.is_dead():
+            return False
+        self._remove_dead(owner, beat)
+        return True
 
     def _try_create(self) -> bool:
         try:
-            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return False
-        self._token = uuid.uuid4().hex
-        owner = LockOwner(_host(), os.getpid(), _started(), self._token)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(owner), file)
-        self._stop = threading.Event()
+        owner = LockOwner.this_process()
+        try:
+            owner.sign(descriptor)
+        except OSError:  # on a full disk an empty file can still be made
+            self.path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        self._token = owner.token
         return True
 
     def _is_abandoned(self, owner: LockOwner | None, silent_s: float) -> bool:
-        if owner is not None and owner.is_dead():
+        fate = "unknown" if owner is None else owner.fate()
+        if fate == "dead":
             return True
-        alive = owner is not None and owner.is_alive()
-        return silent_s > self.dead_after and not alive
+        return silent_s > (self.frozen_after if fate == "alive" else self.dead_after)
 
     def _remove_dead(self, owner: LockOwner | None, beat: float | None) -> None:
-        with self._guard:
+        with guarded(self.path):
             # Another waiter may have taken it over since we looked.
-            if read_owner(self.path) == owner and _mtime(self.path) == beat:
+            if read_owner(self.path) == owner and idle_since(self.path) == beat:
                 self.path.unlink(missing_ok=True)
 
-    def _beat(self) -> None:
-        stop = self._stop
-        while not stop.wait(HEARTBEAT_S):
-            owner = read_owner(self.path)
-            if owner is not None and owner.token != self._token:
-                return  # taken over: a beat would keep the new owner's lock alive after its death
-            with contextlib.suppress(OSError):
-                os.utime(self.path)
 
+@contextlib.contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Make a decision about a file, and the deed, one step among all who decide about it.
 
-def read_owner(path: Path) -> LockOwner | None:
-    """Return who holds the lock at `path`, or None when free or not yet written."""
+    Nobody takes longer than a moment, unless it was stopped in the middle of it. Then the others go
+    on without: a stage may be computed twice, but nothing else can happen (see `claim.py`).
+    """
+    guard = FileLock(f"{path}.guard")
     try:
-        return LockOwner(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _mtime(path: Path) -> float | None:
+        guard.acquire(timeout=_GUARD_S)
+    except Timeout:
+        yield
+        return
     try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
-
-
-@cache
-def _host() -> str:
-    # Process ids mean something only inside one pid namespace of one boot of one machine, and
-    # machines or containers may share a host name.
-    identity = [platform.node()]
-    with contextlib.suppress(OSError):
-        identity.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        identity.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(identity)
-
-
-@cache
-def _started() -> float:
-    return float(psutil.Process().create_time())
+        yield
+    finally:
+        guard.release()

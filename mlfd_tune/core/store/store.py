@@ -3,44 +3,45 @@
 Layout below the store's root::
 
     artifacts/<stage>/<key>/   published, immutable, with manifest.json
-    work/<key>/                an unfinished stage: its checkpoint, and `out/` while it runs
+    work/<key>/<token>/        an unfinished stage: its checkpoint, and `out/` while it runs
     locks/<key>.lock           who is computing it
+    pins/<token>.pin           what a run needs, see `pins.py`
     damaged/                   artifacts whose files did not match their manifest
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.no_space import NoSpaceError
 from mlfd_tune.core.sizes import size_text
-from mlfd_tune.core.store.artifact import (
-    Artifact,
-    Manifest,
-    describe_files,
-    library_versions,
-    write_atomically,
-    write_manifest,
-)
+from mlfd_tune.core.store.artifact import Artifact, Signature, examine
+from mlfd_tune.core.store.claim import Claim, LostClaimError
 from mlfd_tune.core.store.locks import HeartbeatLock, LockOwner
-from mlfd_tune.core.store.stage import Progress, Stage, StageContext, StageResult
+from mlfd_tune.core.store.pins import Pin, add_keys
+from mlfd_tune.core.store.refusals import (
+    free_bytes,
+    may_be_written,
+    no_space,
+    not_writable,
+    told_plainly,
+)
+from mlfd_tune.core.store.stage import Progress, Stage
 
-__all__ = ["Claim", "Store"]
+__all__ = ["Store"]
 
 log = logging.getLogger(__name__)
 
 WaitHook = Callable[[Stage, LockOwner | None], None]
-_SPENT = "seconds.json"
 _DISK_SHARE = 0.9  # of what is free on the disk; the rest is left to checkpoints and others
+_ATTEMPTS = 5
 
 
 class Store:
@@ -57,12 +58,14 @@ class Store:
     def __init__(self, root: Path | str, max_bytes: int | None = None) -> None:
         self.root = Path(root).absolute()
         self.max_bytes = max_bytes
-        self._verified: set[str] = set()
+        self._verified: dict[str, Signature] = {}
+        self._pin: Path | None = None
+        self._pinned: set[str] = set()
         # Nothing is made before something is computed: a mistyped file leaves no folders behind.
         self._require_place()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "max_bytes": self.max_bytes, "_verified": set()}
+        return {**vars(self), "_verified": {}, "_pinned": set()}
 
     def artifact_path(self, stage: Stage) -> Path:
         """Return the folder in which the stage's artifact is or will be."""
@@ -79,18 +82,36 @@ class Store:
     def get(self, stage: Stage) -> Artifact | None:
         """Return the stage's artifact, or None when it has to be computed.
 
-        Checksums are verified the first time a process opens an artifact. A damaged one is set
-        aside under ``damaged/`` with a warning.
+        Checksums are verified the first time a process opens an artifact, and again where a file's
+        size or time of change is another since. A damaged one is set aside under ``damaged/`` with
+        a warning.
+
+        Raises:
+            UserError: The artifact may not be read.
         """
         path = self.artifact_path(stage)
-        if not path.exists():
+        self._hold(stage.key)  # before looking, so that what is found stays
+        try:
+            before = path.lstat()
+        except OSError:
             return None
-        artifact, damage = self._read(path, stage.key)
+        try:
+            artifact, damage = examine(path, self._verified.get(stage.key))
+        except PermissionError as error:
+            raise UserError(
+                f"store.path: {error.filename or path} may not be read (allowed: a store whose "
+                "files can be read)"
+            ) from None
         if artifact is None:
-            self._set_aside(path, damage)
+            self._verified.pop(stage.key, None)
+            self._set_aside(path, before, damage)
             return None
+        if stage.key not in self._verified:
+            self.trust(artifact)
         with contextlib.suppress(OSError):  # a store that may only be read is still of use
             os.utime(path)  # when it was last used, for garbage collection
+            if self._lock(stage).clear():  # its owner was killed just after publishing
+                shutil.rmtree(self.work_path(stage), ignore_errors=True)
         return artifact
 
     def get_or_compute(
@@ -103,6 +124,8 @@ class Store:
     ) -> Artifact:
         """Return the stage's artifact, computing it and what it reads where they are missing.
 
+        Who was stopped for so long that another took the stage over gets the other's artifact.
+
         Args:
             stage: What to get.
             device: Torch device to compute on.
@@ -110,32 +133,59 @@ class Store:
             on_wait: Called about once a second while another process computes it.
 
         Raises:
-            UserError: The artifact would not fit into the store's budget.
+            UserError: There is no room for the artifact, or the store may not be written to.
         """
-        artifact = self.get(stage)
-        if artifact is not None:
-            return artifact
-        for below in stage.reads.values():
-            self.get_or_compute(below, device=device, progress=progress, on_wait=on_wait)
-        with self.claim(stage, on_wait) as claim:
-            if claim.artifact is None:
-                context = claim.context(device, progress)
-                claim.publish(stage.run(context))
-            assert claim.artifact is not None
-            return claim.artifact
+        for attempt in range(1, _ATTEMPTS + 1):
+            artifact = self.get(stage)
+            if artifact is not None:
+                return artifact
+            for below in stage.reads.values():
+                self.get_or_compute(below, device=device, progress=progress, on_wait=on_wait)
+            with self.claim(stage, on_wait) as claim:
+                try:
+                    return claim.artifact or claim.compute(device, progress)
+                except LostClaimError as lost:
+                    if attempt == _ATTEMPTS:
+                        raise
+                    log.info("%s; asked for again", lost)
+        raise AssertionError("unreachable")
 
     def claim(self, stage: Stage, on_wait: WaitHook | None = None) -> Claim:
         """Become the only one who computes the stage; wait while another process does.
 
         What it reads must be in the store. Release the claim, or use it as a context manager.
+
+        Raises:
+            UserError: There is no room for the artifact, or the store may not be written to.
         """
-        lock = HeartbeatLock(self.root / "locks" / f"{stage.key}.lock")
-        lock.acquire(None if on_wait is None else lambda owner: on_wait(stage, owner))
-        try:
-            return Claim(self, stage, lock, self.get(stage))
-        except BaseException:
-            lock.release()
-            raise
+        lock, artifact = self._lock(stage), self.get(stage)
+        if artifact is not None:  # no lock: the store may be one that can only be read
+            return Claim(self, stage, lock, artifact)
+        with told_plainly(self.root, stage.label):
+            lock.acquire(None if on_wait is None else lambda owner: on_wait(stage, owner))
+            try:
+                return Claim(self, stage, lock, None)
+            except BaseException:
+                lock.release()
+                raise
+
+    @contextlib.contextmanager
+    def pin(self) -> Iterator[Pin]:
+        """Keep garbage collection off all that is asked for from now on until the block ends.
+
+        That holds for this store and for copies of it that were sent to other processes since.
+        """
+        with Pin(self.root) as pin:
+            self._pin, self._pinned = pin.path if pin.is_open else None, set()
+            try:
+                yield pin
+            finally:
+                self._pin = None
+
+    def trust(self, artifact: Artifact) -> None:
+        """Take the files of an artifact to be right as long as they look as they do now."""
+        with contextlib.suppress(OSError):  # removed meanwhile
+            self._verified[artifact.key] = artifact.signature()
 
     def used_bytes(self) -> int:
         """Return the size of all published artifacts in bytes."""
@@ -147,13 +197,22 @@ class Store:
 
     def room(self) -> int:
         """Return the bytes that more artifacts may take, by the budget and by the disk."""
-        place = next(path for path in (self.root, *self.root.parents) if path.exists())
-        on_disk = int(shutil.disk_usage(place).free * _DISK_SHARE)
+        on_disk = int(free_bytes(self.root) * _DISK_SHARE)
         if self.max_bytes is None:
             return on_disk
         return max(min(self.max_bytes - self.used_bytes(), on_disk), 0)
 
     def require_space(self, needed: int, what: str) -> None:
+        """Raise when `needed` more bytes would exceed the budget or what is free on the disk.
+
+        Raises:
+            UserError: Names the limit, what is used and what is needed.
+        """
+        self.require_budget(needed, what)
+        if needed > free_bytes(self.root):
+            raise no_space(self.root, what, needed)
+
+    def require_budget(self, needed: int, what: str) -> None:
         """Raise when `needed` more bytes would exceed the budget.
 
         Raises:
@@ -163,11 +222,20 @@ class Store:
             return
         used = self.used_bytes()
         if used + needed > self.max_bytes:
-            raise UserError(
+            raise NoSpaceError(
                 f"store.max_bytes: no space left for {what}: it needs {size_text(needed)}, and "
                 f"{size_text(used)} of {size_text(self.max_bytes)} are used in {self.root}; raise "
                 "store.max_bytes or free space with `mlfd-tune store gc`"
             )
+
+    def require_writable(self, what: str) -> None:
+        """Raise when `what` has to be computed and the store may only be read.
+
+        Raises:
+            UserError: Names the store.
+        """
+        if not may_be_written(self.root):
+            raise not_writable(self.root, what)
 
     def _require_place(self) -> None:
         existing = next(path for path in (self.root, *self.root.parents) if path.exists())
@@ -182,150 +250,33 @@ class Store:
             "written to)"
         )
 
-    def _read(self, path: Path, key: str) -> tuple[Artifact | None, str]:
-        """Return the artifact in `path`, or None and what is wrong with it."""
-        try:
-            artifact = Artifact.open(path)
-        except FileNotFoundError:
-            return None, "it has no manifest"
-        except ValueError:
-            return None, "its manifest cannot be read"
-        if artifact.key != key:
-            return None, f"its manifest is that of {artifact.key[:12]}"
-        if key not in self._verified:
-            damage = artifact.damage()
-            if damage:
-                return None, damage
-            self._verified.add(key)
-        return artifact, ""
+    def _lock(self, stage: Stage) -> HeartbeatLock:
+        return HeartbeatLock(self.root / "locks" / f"{stage.key}.lock")
 
-    def _set_aside(self, path: Path, reason: str) -> None:
+    def _hold(self, key: str) -> None:
+        if self._pin is not None and key not in self._pinned:
+            add_keys(self._pin, [key])
+            self._pinned.add(key)
+
+    def _set_aside(self, path: Path, found: os.stat_result, reason: str) -> None:
         damaged = self.root / "damaged" / f"{path.parent.name}-{path.name}-{uuid.uuid4().hex[:8]}"
-        damaged.parent.mkdir(exist_ok=True)
+        about = (path.name[:12], path.parent.name, reason)
         try:
+            if path.lstat().st_ino != found.st_ino:  # another process has put a sound one there
+                return
+            damaged.parent.mkdir(exist_ok=True)
             path.rename(damaged)
         except FileNotFoundError:  # another process set it aside first
             return
+        except OSError as error:
+            log.warning(
+                "artifact %s of stage %s is damaged (%s) and not used; it cannot be set aside (%s)",
+                *about,
+                error.strerror,
+            )
+            return
         log.warning(
             "artifact %s of stage %s is damaged (%s); set aside in %s and computed anew",
-            path.name[:12],
-            path.parent.name,
-            reason,
+            *about,
             damaged,
         )
-
-
-class Claim:
-    """The right to compute one stage.
-
-    Attributes:
-        artifact: The published artifact, if there is one (then there is nothing to compute).
-    """
-
-    def __init__(
-        self, store: Store, stage: Stage, lock: HeartbeatLock, artifact: Artifact | None
-    ) -> None:
-        self.store = store
-        self.stage = stage
-        self.artifact = artifact
-        self._lock = lock
-        self._started = time.monotonic()
-        if artifact is None:
-            store.require_space(stage.estimate_bytes(), stage.label)
-            self.work.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def work(self) -> Path:
-        """Folder for checkpoints: it outlives a dead owner, and goes when the stage is done."""
-        return self.store.work_path(self.stage)
-
-    def context(self, device: str, progress: Progress | None = None) -> StageContext:
-        """Return what the stage's `run` needs, with an empty output folder.
-
-        Raises:
-            LookupError: An artifact that it reads is not in the store.
-        """
-        inputs = {}
-        for name, below in self.stage.reads.items():
-            artifact = self.store.get(below)
-            if artifact is None:
-                raise LookupError(f"{self.stage.label} needs {below.label} first")
-            inputs[name] = artifact
-        out = self.work / "out"
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
-        context = StageContext(out, self.work, inputs, device)
-        return (
-            context if progress is None else StageContext(out, self.work, inputs, device, progress)
-        )
-
-    def publish(self, result: StageResult) -> Artifact:
-        """Publish what was written to the context's `out` by one atomic rename.
-
-        Raises:
-            UserError: The artifact does not fit into the store's budget.
-            RuntimeError: The lock was lost to another process.
-        """
-        self._require_lock()  # without it the folder is another's
-        out, stage = self.work / "out", self.stage
-        files = describe_files(out)
-        manifest = Manifest(
-            key=stage.key,
-            stage=stage.stage_name,
-            version=stage.version,
-            label=stage.label,
-            dataset=stage.dataset,
-            spec=stage.spec.model_dump(mode="json"),
-            inputs={name: below.key for name, below in stage.inputs.items()},
-            reads={
-                name: below.key for name, below in stage.reads.items() if name not in stage.inputs
-            },
-            metrics=dict(result.metrics),
-            history=[dict(epoch) for epoch in result.history],
-            files=files,
-            seconds=self._seconds_spent(),
-            created=time.time(),
-            versions=library_versions(),
-        )
-        self.store.require_space(manifest.bytes, stage.label)
-        write_manifest(out, manifest)
-        self._require_lock()
-        target = self.store.artifact_path(stage)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        out.rename(target)
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.store._verified.add(stage.key)
-        self.artifact = Artifact(target, manifest)
-        return self.artifact
-
-    def release(self) -> None:
-        """Let others compute the stage; the checkpoints in `work` stay for them."""
-        # Without the lock the folder is another's.
-        if self.artifact is None and self.work.is_dir() and self._lock.held:
-            shutil.rmtree(self.work / "out", ignore_errors=True)
-            # Time spent before an interruption counts when the stage is published in the end.
-            spent = json.dumps(self._seconds_spent()).encode()
-            write_atomically(self.work / _SPENT, spent)
-        self._lock.release()
-
-    def _require_lock(self) -> None:
-        if not self._lock.held:
-            raise RuntimeError(f"lost the lock on {self.stage.label} while computing it")
-
-    def _seconds_spent(self) -> float:
-        try:
-            before = float(json.loads((self.work / _SPENT).read_text()))
-        except (OSError, ValueError):
-            before = 0.0
-        return before + time.monotonic() - self._started
-
-    def __enter__(self) -> Claim:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,6 +20,14 @@ from mlfd_tune.core.errors import NonFiniteLossError
 from mlfd_tune.core.layout import image_layout
 from mlfd_tune.core.numeric import autocast, fixed_threads, resolve_precision
 from mlfd_tune.core.seeding import RandomStreams
+from mlfd_tune.core.training.checkpoint_file import (
+    CHECKPOINT,
+    NoRoomError,
+    Room,
+    any_room,
+    checkpoint_bytes,
+    write_checkpoint,
+)
 from mlfd_tune.core.training.compilation import compile_networks, explained_compiling
 from mlfd_tune.core.training.optimisation import build_optimizer, build_schedule
 from mlfd_tune.core.training.sampling import whole_batches
@@ -28,7 +36,8 @@ from mlfd_tune.core.training.task import Task
 
 __all__ = ["CHECKPOINT", "Trainer"]
 
-CHECKPOINT = "checkpoint.pt"
+log = logging.getLogger(__name__)
+
 CHECKPOINT_EVERY_S = 20.0
 
 
@@ -44,6 +53,11 @@ class Trainer:
         spec: How.
         streams: The random streams of this training.
         device: Where the task's model is.
+
+    Attributes:
+        history: The metrics of every finished epoch.
+        room: Holds room for a checkpoint while it is written; by default there is no limit.
+        unsaved: Why the latest checkpoint could not be written; None where it could.
     """
 
     def __init__(
@@ -54,6 +68,8 @@ class Trainer:
         self.streams = streams
         self.device = device
         self.history: list[dict[str, float]] = []
+        self.room: Room = any_room
+        self.unsaved: str | None = None
         self.precision = resolve_precision(spec.precision)
         task.model.to(memory_format=image_layout(device))
         batches = whole_batches(task.size, spec.batch_size, spec.accumulate)
@@ -116,7 +132,14 @@ class Trainer:
             self.task.model.load_state_dict(own)
 
     def save(self, folder: Path) -> None:
-        """Write a complete checkpoint, replacing the one before by one atomic rename."""
+        """Write a complete checkpoint, replacing the one before by one atomic rename.
+
+        A checkpoint is an insurance: where there is no room for it, a warning says so once, the
+        one before stays, and training goes on. Without the folder nobody wants it: whoever
+        removes that has given the training up.
+        """
+        if not folder.is_dir():
+            return
         state: dict[str, Any] = {
             "model": self.task.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -125,13 +148,16 @@ class Trainer:
             "average": self.average.state_dict() if self.average is not None else None,
             "history": self.history,
         }
-        temporary = folder / f".{CHECKPOINT}.{os.getpid()}.tmp"
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / CHECKPOINT)
+        needed = checkpoint_bytes(state)
         self._saved_at = time.monotonic()
+        try:
+            with self.room(needed):
+                write_checkpoint(state, folder, needed)
+        except (OSError, NoRoomError) as error:
+            if folder.is_dir():
+                self._could_not_save(folder, error)
+        else:
+            self.unsaved = None
 
     def save_now_and_then(self, folder: Path) -> None:
         """Write a checkpoint when the last one is old enough to be worth the time."""
@@ -152,6 +178,14 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.history = [dict(epoch) for epoch in state["history"]]
         return True
+
+    def _could_not_save(self, folder: Path, error: Exception) -> None:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        place = f" in {folder}" if isinstance(error, OSError) else ""
+        first = self.unsaved is None
+        self.unsaved = f"no checkpoint is written{place}: {reason}; training goes on without"
+        if first:
+            log.warning(self.unsaved)
 
     def _optimise(self, epoch: int) -> dict[str, float]:
         self.task.begin_epoch(epoch, self.spec.epochs)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from mlfd_tune.ablation.comparison import AblationResult, read_ablation
 from mlfd_tune.config import KINDS, AblationConfig, SweepConfig
+from mlfd_tune.core.names import problem_with_name
 from mlfd_tune.core.store import Store
 from mlfd_tune.report.page.confirmed import Confirmed, best_confirmed
 from mlfd_tune.report.page.readings import Readings, kept_readings
@@ -195,7 +196,8 @@ def gather(uri: str, experiment: str, run: str | None, runs: Path, store: Path |
         stages=stage_runs(client, parent),
         rows=tuple(row for row in rows if row.sweep in (parent.id, parent.run_id)),
         text="",
-        folder=folder if folder.is_dir() else None,
+        # What a server calls the run may not lead to another folder.
+        folder=folder if problem_with_name(parent.id) is None and folder.is_dir() else None,
         store=Store(store) if has_store else None,
     )
     material.text = (material.artifact(parent.run_id, _CONFIG) or b"").decode(errors="replace")

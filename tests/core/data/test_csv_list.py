@@ -185,7 +185,7 @@ def test_a_quote_that_is_never_closed_is_told(listed):
         (0, "../mine/pictures/train_001.png", "leaves the folder of the images"),
         (0, "/etc/passwd", "line 3: '/etc/passwd' leaves the folder of the images"),
         (0, "C:\\pictures\\a.png", "leaves the folder of the images"),
-        (0, "pictures", "line 3: there is no image 'pictures'"),
+        (0, "pictures", "line 3: 'pictures' in "),
         (1, "", "line 3 has no label"),
         (2, "tset", "line 3: unknown split 'tset' (allowed: test, train, val; did you mean"),
         (2, "", "line 3: unknown split ''"),

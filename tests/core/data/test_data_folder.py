@@ -124,7 +124,7 @@ def test_all_structural_problems_come_at_once(pets):
     ("damage", "said"),
     [
         (lambda path: path.write_text("not a picture"), "is not an image that can be read"),
-        (lambda path: path.write_bytes(b""), "is not an image that can be read"),
+        (lambda path: path.write_bytes(b""), "is an empty file, not an image"),
         (lambda path: path.write_bytes(path.read_bytes()[:-60]), "is a damaged image"),
     ],
 )

@@ -51,8 +51,16 @@ def test_a_refused_stage_can_be_computed_once_there_is_room(tmp_path):
     assert Store(tmp_path, max_bytes=100).get_or_compute(stage).manifest.bytes == 9
 
 
-def test_without_a_budget_everything_fits(tmp_path):
-    Store(tmp_path).get_or_compute(NoteStage("a", estimate=10**18))
+def test_without_a_budget_all_fits_that_the_disk_has_room_for(tmp_path):
+    Store(tmp_path).get_or_compute(NoteStage("a", estimate=10**6))
+    stage = NoteStage("b", estimate=10**18)
+    with pytest.raises(UserError) as caught:
+        Store(tmp_path).get_or_compute(stage)
+    message = str(caught.value)
+    assert message.startswith(f"store.path: no space left on the disk of {tmp_path} for note b: ")
+    assert "it needs 1000000.0 TB" in message
+    assert len(message.splitlines()) == 1
+    assert not Store(tmp_path).work_path(stage).exists()
 
 
 def test_a_damaged_manifest_does_not_keep_others_from_being_counted(tmp_path):

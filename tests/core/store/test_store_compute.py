@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Store, walk
+from mlfd_tune.core.store import store as store_module
 from tests.helpers.small_stages import FailingStage, NoteStage, lines
 
 
@@ -77,6 +79,7 @@ def test_the_manifest_tells_what_the_artifact_is_and_where_it_came_from(store):
     assert manifest.bytes == len("below") + len("5")
     assert {"python", "torch", "timm", "numpy"} <= set(manifest.versions)
     on_disk = json.loads((store.artifact_path(stage) / "manifest.json").read_text())
+    assert len(on_disk.pop("sha256")) == 64
     assert on_disk == manifest.model_dump(mode="json")
 
 
@@ -101,8 +104,9 @@ def test_a_crash_publishes_nothing_and_leaves_the_checkpoint_to_the_next_attempt
         store.get_or_compute(stage)
     assert published(store) == []
     work = store.work_path(stage)
-    assert (work / "checkpoint.txt").read_text() == "kept"
-    assert not (work / "out").exists(), "half an artifact takes no room"
+    (checkpoint,) = work.rglob("checkpoint.txt")
+    assert checkpoint.read_text() == "kept"
+    assert not list(work.rglob("half.txt")), "half an artifact takes no room"
     stage.fails = False
     artifact = store.get_or_compute(stage)
     assert (artifact.path / "note.txt").read_text() == "a"
@@ -166,6 +170,31 @@ def remove_the_manifest(path):
     (path / "manifest.json").unlink()
 
 
+def add_a_file(path):
+    (path / "extra.txt").write_text("x")
+
+
+def add_a_link(path):
+    (path / "link").symlink_to("/")
+
+
+def put_a_link_in_place(path):
+    kept = path.parents[2] / "kept.txt"
+    shutil.move(path / "note.txt", kept)
+    (path / "note.txt").symlink_to(kept)
+
+
+def put_a_link_in_the_folders_place(path):
+    kept = path.parents[2] / "kept"
+    shutil.move(path, kept)
+    path.symlink_to(kept)
+
+
+def change_a_metric(path):
+    file = path / "manifest.json"
+    file.write_text(file.read_text().replace('"length": 1.0', '"length": 9.0'))
+
+
 def take_anothers_place(path):
     other = Store(path.parents[2]).get_or_compute(NoteStage("another"))
     shutil.rmtree(path)
@@ -181,6 +210,11 @@ def take_anothers_place(path):
         (break_the_manifest, "its manifest cannot be read"),
         (change_the_manifests_form, "its manifest cannot be read"),
         (remove_the_manifest, "it has no manifest"),
+        (change_a_metric, "its manifest cannot be read"),
+        (add_a_file, "extra.txt does not belong to it"),
+        (add_a_link, "link does not belong to it"),
+        (put_a_link_in_place, "note.txt is a link or a device instead of a file"),
+        (put_a_link_in_the_folders_place, "it is no folder"),
         (take_anothers_place, "its manifest is that of"),
     ],
 )
@@ -200,10 +234,20 @@ def test_a_damaged_artifact_is_set_aside_with_a_warning_and_computed_anew(
     assert Store(store.root).get(stage) == artifact
 
 
-def test_a_process_trusts_what_it_has_verified_once(store):
+def test_a_process_looks_again_at_what_was_written_to_since_it_verified_it(store):
     store.get_or_compute(NoteStage("a"))
     reader = Store(store.root)
     flip_a_byte(reader.get(NoteStage("a")).path)
+    assert reader.get(NoteStage("a")) is None
+
+
+def test_what_changed_under_an_old_time_is_found_by_the_next_process(store):
+    file = store.get_or_compute(NoteStage("a")).path / "note.txt"
+    reader = Store(store.root)
+    reader.get(NoteStage("a"))
+    then = file.stat().st_mtime_ns
+    flip_a_byte(file.parent)
+    os.utime(file, ns=(then, then))
     assert reader.get(NoteStage("a")) is not None
     assert Store(store.root).get(NoteStage("a")) is None
 
@@ -226,3 +270,25 @@ def test_a_store_that_cannot_be_made_is_the_users_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"store\.path: cannot make .*file"):
         Store(tmp_path / "file")
+
+
+def test_what_another_process_has_mended_meanwhile_is_not_set_aside(store, monkeypatch):
+    stage = NoteStage("a")
+    path = store.get_or_compute(stage).path
+    sound = store.root / "sound"
+    shutil.copytree(path, sound)
+    flip_a_byte(path)
+    judge = store_module.examine
+
+    def slowly(*arguments):
+        verdict = judge(*arguments)
+        if sound.exists():  # in the time that this takes
+            path.rename(store.root / "set aside by another")
+            sound.rename(path)
+        return verdict
+
+    monkeypatch.setattr(store_module, "examine", slowly)
+    reader = Store(store.root)
+    assert reader.get(stage) is None
+    assert reader.get(stage) is not None
+    assert not (store.root / "damaged").exists()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,9 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from filelock import FileLock
 
-from mlfd_tune.core.store import HeartbeatLock, locks
+from mlfd_tune.core.store import HeartbeatLock, locks, owners
 from mlfd_tune.core.store.locks import LockOwner, read_owner
 
 
@@ -39,6 +43,29 @@ def dead_child() -> Iterator[subprocess.Popen]:
     child.kill()
     yield child
     child.wait()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen]:
+    """Yield a process that lives until the end of the test."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def owner_of(child: subprocess.Popen) -> LockOwner:
+    """Return how a process would sign its locks."""
+    here = LockOwner.this_process()
+    started = psutil.Process(child.pid).create_time()
+    return LockOwner(here.host, child.pid, started, "theirs")
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def write_lock(path: Path, owner: LockOwner) -> None:
@@ -166,6 +193,53 @@ def test_a_living_process_of_this_host_keeps_its_lock_though_its_heartbeat_is_he
     lock.release()
 
 
+def test_a_living_process_loses_its_lock_after_much_longer_without_a_heartbeat(path, me):
+    write_lock(path, dataclasses.replace(me, token="theirs"))
+    lock = HeartbeatLock(path, dead_after=0.1, frozen_after=1.0)
+    started = time.monotonic()
+    assert acquired_within(lock, 10) is None
+    assert time.monotonic() - started >= 1.0
+    lock.release()
+    assert owners.HEARTBEAT_S * 10 < locks.DEAD_AFTER_S
+    assert locks.DEAD_AFTER_S * 10 < locks.FROZEN_AFTER_S
+
+
+def test_a_stopped_process_keeps_its_lock_for_a_while_and_then_loses_it(path, sleeper):
+    owner = owner_of(sleeper)
+    assert owner.fate() == "alive"
+    sleeper.send_signal(signal.SIGSTOP)
+    wait_until(lambda: owner.fate() == "frozen")
+    assert owner.is_alive()
+    write_lock(path, owner)
+    lock = HeartbeatLock(path, dead_after=1.0, frozen_after=600)
+    started = time.monotonic()
+    assert acquired_within(lock, 10) is None
+    assert time.monotonic() - started >= 1.0
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_signed_is_not_left_behind(path, monkeypatch):
+    def full(self, descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LockOwner, "sign", full)
+    with pytest.raises(OSError, match="No space left"):
+        HeartbeatLock(path).acquire()
+    assert not path.exists()
+
+
+def test_a_waiter_is_not_held_up_for_ever_by_who_was_stopped_while_deciding(
+    path, me, dead_child, monkeypatch
+):
+    monkeypatch.setattr(locks, "_GUARD_S", 0.3)
+    dead_child.wait()
+    write_lock(path, dataclasses.replace(me, pid=dead_child.pid, token="theirs"))
+    with FileLock(f"{path}.guard"):  # as a stopped process holds it
+        lock = HeartbeatLock(path)
+        assert acquired_within(lock, 10) is None
+        lock.release()
+
+
 def test_a_process_id_that_was_given_out_again_is_left_to_the_heartbeat(path, me):
     owner = dataclasses.replace(me, started=me.started - 100, token="theirs")
     assert not owner.is_dead()
@@ -189,7 +263,7 @@ def test_a_dead_lock_is_taken_over_by_one_of_many_waiters(path, me, dead_child):
 
 
 def test_a_holder_touches_its_lock_until_it_releases_it(path, monkeypatch):
-    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(owners, "HEARTBEAT_S", 0.02)
     lock = HeartbeatLock(path)
     lock.acquire()
     os.utime(path, (0, 0))
@@ -205,7 +279,7 @@ def test_a_holder_touches_its_lock_until_it_releases_it(path, monkeypatch):
 
 
 def test_who_has_lost_a_lock_neither_removes_it_nor_keeps_it_alive(path, me, monkeypatch):
-    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(owners, "HEARTBEAT_S", 0.02)
     lock = HeartbeatLock(path)
     lock.acquire()
     write_lock(path, dataclasses.replace(me, host="elsewhere", token="theirs"))

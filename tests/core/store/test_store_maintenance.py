@@ -9,6 +9,7 @@ import pytest
 
 from mlfd_tune.core.store import HeartbeatLock, Store, collect_garbage, list_artifacts, verify_store
 from mlfd_tune.core.store.locks import read_owner
+from mlfd_tune.core.store.maintenance import Collected
 from tests.helpers.small_stages import FailingStage, NoteStage, SecondNoteStage
 
 HOUR, DAY = 3600.0, 86400.0
@@ -45,6 +46,10 @@ def abandon(store: Store, seconds: float) -> FailingStage:
     return stage
 
 
+def nothing_collected(store: Store) -> bool:
+    return collect_garbage(store) == Collected((), ())
+
+
 def test_artifacts_are_listed_by_stage_and_age(store):
     publish(store, "second", kind=SecondNoteStage)
     publish(store, "old")
@@ -73,14 +78,14 @@ def test_verify_names_every_damaged_artifact_and_what_is_wrong_with_it(store):
 
 def test_gc_removes_no_artifact_unless_asked_to(store):
     publish(store, "ancient", 1000 * DAY)
-    assert collect_garbage(store) == []
+    assert nothing_collected(store)
     assert texts(store) == {"ancient"}
 
 
 def test_gc_removes_the_least_recently_used_until_the_rest_fits(store):
     for text, unused in (("aaaa", 1 * HOUR), ("bbbb", 3 * HOUR), ("cccc", 2 * HOUR)):
         publish(store, text, unused)  # 5 bytes each
-    removed = collect_garbage(store, max_bytes=9)
+    removed = collect_garbage(store, max_bytes=9).removed
     assert texts(store) == {"aaaa"}
     assert [(removal.bytes, removal.reason) for removal in removed] == [
         (5, "least recently used, over the size asked for")
@@ -100,7 +105,7 @@ def test_using_an_artifact_keeps_it_from_being_the_next_to_go(store):
 def test_gc_removes_what_was_not_used_for_longer_than_asked(store):
     publish(store, "old", 3 * DAY)
     publish(store, "new", 1 * DAY)
-    removed = collect_garbage(store, older_than_s=2 * DAY)
+    removed = collect_garbage(store, older_than_s=2 * DAY).removed
     assert texts(store) == {"new"}
     assert [removal.reason for removal in removed] == ["not used for 3.0 days"]
 
@@ -115,10 +120,10 @@ def test_age_and_size_together_count_what_age_removes(store):
 def test_a_dry_run_says_what_would_go_and_leaves_it(store):
     publish(store, "old", 3 * DAY)
     abandon(store, 2 * DAY)
-    would = collect_garbage(store, older_than_s=DAY, dry_run=True)
+    would = collect_garbage(store, older_than_s=DAY, dry_run=True).removed
     assert all(removal.path.exists() for removal in would)
     assert len(would) == 2
-    assert collect_garbage(store, older_than_s=DAY) == would
+    assert collect_garbage(store, older_than_s=DAY).removed == would
     assert not any(removal.path.exists() for removal in would)
     assert list((store.root / "damaged").iterdir()) == []
 
@@ -126,7 +131,7 @@ def test_a_dry_run_says_what_would_go_and_leaves_it(store):
 def test_gc_always_removes_damaged_artifacts(store):
     (publish(store, "torn").path / "note.txt").write_text("t")
     assert Store(store.root).get(NoteStage("torn")) is None
-    removed = collect_garbage(store)
+    removed = collect_garbage(store).removed
     assert [removal.reason for removal in removed] == ["damaged"]
     assert removed[0].bytes > 0
     assert list((store.root / "damaged").iterdir()) == []
@@ -134,9 +139,9 @@ def test_gc_always_removes_damaged_artifacts(store):
 
 def test_gc_removes_work_left_alone_for_a_day_but_not_a_pause(store):
     stage = abandon(store, 0.9 * DAY)
-    assert collect_garbage(store) == []
+    assert nothing_collected(store)
     age(store.work_path(stage), 1.1 * DAY)
-    (removal,) = collect_garbage(store)
+    (removal,) = collect_garbage(store).removed
     assert removal.path == store.work_path(stage)
     assert removal.reason == "unfinished and left alone for a day"
     assert not removal.path.exists()
@@ -148,13 +153,13 @@ def test_gc_leaves_work_whose_owner_lives_here_or_beats_elsewhere(store):
     lock = HeartbeatLock(path)
     lock.acquire()
     os.utime(path, (0, 0))
-    assert collect_garbage(store) == []
+    assert nothing_collected(store)
     elsewhere = dataclasses.replace(read_owner(path), host="elsewhere")
     lock.release()
     path.write_text(json.dumps(dataclasses.asdict(elsewhere)))
-    assert collect_garbage(store) == []
+    assert nothing_collected(store)
     os.utime(path, (0, 0))
-    assert len(collect_garbage(store)) == 1, "no heartbeat for a day"
+    assert len(collect_garbage(store).removed) == 1, "no heartbeat for a day"
 
 
 def test_what_was_collected_is_computed_anew_without_a_warning(store, caplog):

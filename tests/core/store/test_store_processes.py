@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlfd_tune.core.store import Store
+from mlfd_tune.core.store.locks import DEAD_AFTER_S
 from tests.helpers.small_stages import NoteStage, StepsStage, lines
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -61,15 +63,16 @@ def test_a_killed_owner_is_replaced_at_once_and_its_checkpoint_is_gone_on_from(t
     root, diary = tmp_path / "store", tmp_path / "diary.txt"
     process = SPAWN.Process(target=compute_until_killed, args=(root, diary))
     process.start()
-    wait_for(lambda: len(lines(diary)) == 3)
     store, stage = Store(root), StepsStage("a", diary)
-    wait_for((store.work_path(stage) / "out" / "half.txt").exists)
+    work = store.work_path(stage)
+    wait_for(lambda: [file.read_text() for file in work.glob("*/step.txt")] == ["3"])
+    wait_for(lambda: list(work.glob("*/out/half.txt")))
     os.kill(process.pid, signal.SIGKILL)
     if buried:
         process.join(30)
     started = time.monotonic()
     artifact = store.get_or_compute(stage)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < DEAD_AFTER_S
     assert lines(diary) == [f"step {step}" for step in range(1, 6)]
     assert artifact.manifest.metrics == {"resumed_after": 3.0}
     assert not (artifact.path / "step.txt").exists()
@@ -91,3 +94,52 @@ def test_an_owner_that_lost_its_lock_publishes_nothing_and_leaves_the_new_owner_
         assert sorted(context.out.rglob("*")) == files
         owner.publish(own_result)
     assert Store(tmp_path).get(stage) is not None, "sound, as another process sees it"
+
+
+def test_who_takes_a_stage_over_fences_the_other_off_and_goes_on_from_its_checkpoint(tmp_path):
+    store, stage = Store(tmp_path), NoteStage("a")
+    lost = store.claim(stage)
+    context = lost.context("cpu")
+    (lost.work / "checkpoint.txt").write_text("kept")
+    (lost.work / ".checkpoint.txt.123.tmp").write_text("half")
+    (context.out / "half.txt").write_text("half")
+    (store.root / "locks" / f"{stage.key}.lock").unlink()
+    with store.claim(stage) as owner:
+        assert {path.name for path in owner.work.iterdir()} == {"checkpoint.txt"}
+        assert not lost.held
+        assert not lost.work.exists()
+        for folder in (lost.work, context.out):
+            with pytest.raises(FileNotFoundError):
+                (folder / "checkpoint.txt").write_text("of who has lost it")
+        assert (owner.work / "checkpoint.txt").read_text() == "kept"
+        owner.publish(stage.run(owner.context("cpu")))
+    lost.release()
+
+
+def test_who_finds_the_artifact_published_meanwhile_takes_it(tmp_path):
+    """Both hold the lock, as where one was stopped between looking at it and the last step."""
+    store, stage = Store(tmp_path), NoteStage("a")
+    claim = store.claim(stage)
+    result = stage.run(claim.context("cpu"))
+    other = Store(tmp_path / "other").get_or_compute(stage)
+    shutil.copytree(other.path, store.artifact_path(stage))
+    assert claim.publish(result).manifest.created == other.manifest.created
+    claim.release()
+    assert Store(tmp_path).get(stage) is not None
+    assert not store.work_path(stage).joinpath("out").exists()
+
+
+def publish_and_die(root: Path) -> None:
+    stage = NoteStage("a")
+    claim = Store(root).claim(stage)
+    claim.publish(stage.run(claim.context("cpu")))
+    os._exit(1)
+
+
+def test_the_lock_of_who_died_just_after_publishing_is_cleared_by_the_next(tmp_path):
+    process = SPAWN.Process(target=publish_and_die, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert list(tmp_path.glob("locks/*.lock"))
+    assert Store(tmp_path).get(NoteStage("a")) is not None
+    assert not list(tmp_path.glob("locks/*.lock"))

@@ -7,6 +7,7 @@ call is not NumPy's either but a stand-in that only takes the bytes.
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.pickle_limits import check_pickle
 
 __all__ = ["ByteArray", "read_pickle"]
 
@@ -50,8 +52,9 @@ def read_pickle(path: Path, shown: str) -> Any:
         UserError: It is damaged, or needs more than an array of bytes does.
     """
     try:
-        with path.open("rb") as file:
-            return _Unpickler(file, encoding="bytes").load()
+        content = path.read_bytes()
+        check_pickle(content)
+        return _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _ForbiddenError as error:
         raise UserError(
             f"{shown} asks for {error}, which the published file does not; nothing of it was run. "

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlfd_tune.core.data.image_files import unfit
 from mlfd_tune.core.data.published.byte_pickle import ByteArray, read_pickle
 from mlfd_tune.core.errors import UserError
 
@@ -124,15 +125,15 @@ class PythonForm(Form):
         problems += _out_of_range(numbers, labels.count, shown, repr(labels.key))
         if problems:
             raise UserError(*problems)
-        own = tuple(_text(name) for name in names)
+        own = _texts(names, f"{shown}: 'filenames'")
         return Batch(pixels, np.array(numbers, dtype=np.int64), own)
 
     def class_names(self, root: Path, labels: Labels) -> tuple[str, ...]:
         """Return the names in the pickled file of names."""
         shown = f"{self.meta[0]} in dataset folder {root}"
         held = _dictionary(root / self.meta[0], shown, (labels.names_key,))
-        names = tuple(_text(name) for name in held[labels.names_key])
-        return _checked(names, labels, f"{shown}: {labels.names_key!r}")
+        where = f"{shown}: {labels.names_key!r}"
+        return _checked(_texts(held[labels.names_key], where), labels, where)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class BinaryForm(Form):
         """Return the images in a file of records."""
         shown = f"{file} in dataset folder {root}"
         size = self.label_bytes + PIXELS
-        content = np.fromfile(root / file, dtype=np.uint8)
+        content = np.frombuffer(_bytes(root / file, shown), dtype=np.uint8)
         if len(content) == 0 or len(content) % size:
             raise UserError(
                 f"{shown} has {len(content):,} bytes, which is not a whole number of records of "
@@ -168,9 +169,10 @@ class BinaryForm(Form):
 
     def class_names(self, root: Path, labels: Labels) -> tuple[str, ...]:
         """Return the lines of the text file of names."""
-        lines = (root / labels.names_file).read_text(encoding="utf-8", errors="replace").split("\n")
+        shown = f"{labels.names_file} in dataset folder {root}"
+        lines = _bytes(root / labels.names_file, shown).decode("utf-8", "replace").split("\n")
         names = tuple(line.strip() for line in lines if line.strip())
-        return _checked(names, labels, f"{labels.names_file} in dataset folder {root}")
+        return _checked(names, labels, shown)
 
 
 def _dictionary(path: Path, shown: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def _dictionary(path: Path, shown: str, keys: Sequence[str]) -> dict[str, Any]:
     content = read_pickle(path, shown)
     if not isinstance(content, dict):
         raise UserError(f"{shown} holds a {type(content).__name__}, not a dictionary")
-    held = {_text(key): value for key, value in content.items()}
+    held = {_text(key): value for key, value in content.items() if isinstance(key, bytes | str)}
     problems = [f"{shown} has no key {key!r}" for key in keys if key not in held]
     problems += [
         f"{shown}: {key!r} is a {type(held[key]).__name__}, not a list"
@@ -190,8 +192,25 @@ def _dictionary(path: Path, shown: str, keys: Sequence[str]) -> dict[str, Any]:
     return held
 
 
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _bytes(path: Path, shown: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{shown} cannot be read: {error.strerror}") from error
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _texts(values: Sequence[object], shown: str) -> tuple[str, ...]:
+    texts = [_text(value) for value in values if isinstance(value, bytes | str)]
+    if len(texts) < len(values):
+        raise UserError(f"{shown} holds {len(values) - len(texts):,} of what is no text")
+    odd = next((text for text in texts if unfit(text)), None)
+    if odd is not None:
+        raise UserError(f"{shown} holds {odd[:80]!r}, which is no name")
+    return tuple(texts)
 
 
 def _out_of_range(labels: Sequence[object], count: int, shown: str, key: str) -> list[str]:
@@ -204,15 +223,22 @@ def _out_of_range(labels: Sequence[object], count: int, shown: str, key: str) ->
         return []
     more = f" and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
     return [
-        f"{shown}: {key} of image {wrong[0]} is {labels[wrong[0]]!r}{more} "
+        f"{shown}: {key} of image {wrong[0]} is {_shown(labels[wrong[0]])}{more} "
         f"(allowed: 0 to {count - 1})"
     ]
 
 
+def _shown(label: object) -> str:
+    plain = isinstance(label, float | bytes | str) or (
+        isinstance(label, int) and abs(label) < 10**20
+    )
+    return repr(label)[:60] if plain else f"a {type(label).__name__}"
+
+
 def _checked(names: tuple[str, ...], labels: Labels, shown: str) -> tuple[str, ...]:
-    twice = sorted({name for name in names if names.count(name) > 1})
     if len(names) != labels.count:
         raise UserError(f"{shown} has {len(names)} class names, not {labels.count}")
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"{shown} has the class name {twice[0]!r} twice")
     return names

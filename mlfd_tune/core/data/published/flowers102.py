@@ -101,7 +101,7 @@ def _variables(listing: Listing, relative: str, names: tuple[str, ...]) -> dict[
         return {}
     try:
         content = read_variables(listing.root / relative, names)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         listing.problems.append(
             f"{listing.at(relative)} is no sound MATLAB 5 file: {error}; "
             f"take it again from {listing.official.home}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from mlfd_tune.core.data.image_files import file_split, files_hash
+from mlfd_tune.core.data.image_files import file_split, files_hash, unfit
 from mlfd_tune.core.data.published.listing import Listing
 from mlfd_tune.core.data.published.notes import official_notes
 from mlfd_tune.core.data.raw import RawDataset
 from mlfd_tune.core.data.source import Fingerprint, InspectedSource, Inspection
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.paths import not_a_file
 
 if TYPE_CHECKING:
     from mlfd_tune.core.data.spec import DatasetSpec
@@ -88,14 +89,14 @@ def _check(listing: Listing) -> None:
     for name, images in listing.splits.items():
         there = []
         for image in images:
-            path = listing.root / image.path
             if image.path in seen:
                 twice.append(
                     f"{listing.at(image.where)}: {image.path} stands in {seen[image.path]} too; "
                     "an image belongs to one split, once: remove one of the two"
                 )
-            elif not path.is_file():
-                what = "is a folder, no image" if path.is_dir() else "is missing"
+            elif wrong := unfit(image.path) or not_a_file(listing.root / image.path):
+                told = {"does not exist": "is missing", "is a folder": "is a folder, no image"}
+                what = told.get(wrong, wrong)
                 absent.append(
                     f"{listing.at(image.path)} {what}, but {image.where} lists it; "
                     "unpack the archive again"

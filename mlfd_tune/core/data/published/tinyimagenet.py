@@ -177,6 +177,10 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 def _lines(scan: WnidScan, file: str) -> list[tuple[int, str]]:
     """Return the lines of a text file that are not blank, with their numbers."""
-    text = (scan.root / file).read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        text = (scan.root / file).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        scan.problem(file, f"cannot be read: {error.strerror}")
+        return []
     stripped = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
     return [(number, line) for number, line in stripped if line]

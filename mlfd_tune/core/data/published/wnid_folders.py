@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from mlfd_tune.core.data.image_files import file_split, files_hash, official_folder
+from mlfd_tune.core.data.image_files import file_split, files_hash, official_folder, unfit
 from mlfd_tune.core.data.published.notes import first_few, official_notes
 from mlfd_tune.core.data.raw import RawDataset, RawSplit
 from mlfd_tune.core.data.source import Fingerprint, InspectedSource, Inspection, Official
 from mlfd_tune.core.errors import UserError
+from mlfd_tune.core.paths import not_a_file
 
 if TYPE_CHECKING:
     from mlfd_tune.core.data.spec import DatasetSpec
@@ -68,10 +69,14 @@ class WnidScan:
         """Return the names of the files and of the folders in a folder, sorted, no hidden ones."""
         files: list[str] = []
         folders: list[str] = []
-        with os.scandir(self.root / folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
+        try:
+            with os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        (folders if _is_folder(entry) else files).append(entry.name)
+        except OSError as error:
+            self.problem(folder, f"cannot be listed: {error.strerror}")
+            return [], []
         return sorted(files), sorted(folders)
 
     def images_in(self, folder: str) -> list[str]:
@@ -79,9 +84,16 @@ class WnidScan:
         files, folders = self.entries(folder)
         for name in folders:
             self.problem(f"{folder}/{name}", f"is a folder; images lie directly in {folder}")
-        images = [name for name in files if name.lower().endswith(_SUFFIXES)]
+        named = [name for name in files if name.lower().endswith(_SUFFIXES)]
         others = [name for name in files if not name.lower().endswith(_SUFFIXES)]
-        if not images:
+        images = []
+        for name in named:
+            wrong = unfit(name) or not_a_file(self.root / folder / name)
+            if wrong:
+                self.problem(f"{folder}/{name}", wrong)
+            else:
+                images.append(name)
+        if not named:
             self.problem(folder, "is empty: a class needs images that end in .JPEG")
         elif others:
             more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
@@ -92,6 +104,13 @@ class WnidScan:
         """Note a problem where there are fewer than two classes."""
         if len(self.classes) == 1:
             self.problem(where, f"has one class only ({self.classes[0]}); at least two are needed")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 class WnidFolders(InspectedSource):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlfd_tune.cli.options import Group, as_json, examples, print_json, print_table, store_path
+from mlfd_tune.cli.terminal import echo
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.sizes import size_text
 
@@ -68,7 +69,7 @@ def store_ls(store: str, json_: bool) -> None:
     )
     total = sum(a.manifest.bytes for a in found)
     seconds = sum(a.manifest.seconds for a in found)
-    click.echo(f"{len(found)} artifacts, {total / 1e6:.1f} MB, {seconds:.0f} s of computing")
+    echo(f"{len(found)} artifacts, {total / 1e6:.1f} MB, {seconds:.0f} s of computing")
 
 
 @store.command("verify")
@@ -91,15 +92,15 @@ def store_verify(store: str, json_: bool) -> None:
         print_json({"artifacts": len(keys), "problems": problems, "leftovers": beside})
     else:
         for key, problem in problems.items():
-            click.echo(f"{key if '/' in key else key[:12]}: {problem}")
-        click.echo(f"{len(keys) - len(problems)} artifacts in order, {len(problems)} damaged")
+            echo(f"{key if '/' in key else key[:12]}: {problem}")
+        echo(f"{len(keys) - len(problems)} artifacts in order, {len(problems)} damaged")
         if problems:
-            click.echo(_WHAT_TO_DO)
+            echo(_WHAT_TO_DO)
         for kind, what in _LEFTOVERS.items():
             found = [one for one in leftovers if one.kind == kind]
             if found:
                 size = size_text(sum(one.bytes for one in found))
-                click.echo(f"{len(found)} {what.format(size=size)}")
+                echo(f"{len(found)} {what.format(size=size)}")
     sys.exit(1 if problems else 0)
 
 
@@ -148,14 +149,12 @@ def store_gc(
         )
         return
     for removal in collected.removed:
-        click.echo(f"{removal.path.name[:24]}  {removal.bytes / 1e6:.1f} MB  {removal.reason}")
+        echo(f"{removal.path.name[:24]}  {removal.bytes / 1e6:.1f} MB  {removal.reason}")
     freed = sum(removal.bytes for removal in collected.removed) / 1e6
-    click.echo(f"{'would free' if dry_run else 'freed'} {freed:.1f} MB")
+    echo(f"{'would free' if dry_run else 'freed'} {freed:.1f} MB")
     if collected.needed:
         size = size_text(sum(removal.bytes for removal in collected.needed))
-        click.echo(
-            f"{len(collected.needed)} artifacts, {size}, are needed by a running sweep: left"
-        )
+        echo(f"{len(collected.needed)} artifacts, {size}, are needed by a running sweep: left")
 
 
 def _existing(path: str) -> Store:

@@ -27,6 +27,8 @@ from mlfd_tune.cli.report import report
 from mlfd_tune.cli.reproducing import reproduce
 from mlfd_tune.cli.serving import ui
 from mlfd_tune.cli.tables import table
+from mlfd_tune.cli.terminal import LineFormatter
+from mlfd_tune.cli.tracking import tracking
 from mlfd_tune.core.errors import UserError
 
 __all__ = ["main"]
@@ -51,7 +53,9 @@ def main() -> None:
 
     Bad input gives one line for each problem and exit code 2.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(LineFormatter("%(levelname)s: %(message)s"))
 
 
 for command in (
@@ -71,6 +75,7 @@ for command in (
     layers,
     kinds,
     store,
+    tracking,
     ui,
     doctor,
 ):

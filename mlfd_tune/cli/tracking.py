@@ -16,6 +16,7 @@ from mlfd_tune.cli.options import (
     print_table,
     runs_folder,
 )
+from mlfd_tune.cli.terminal import echo
 from mlfd_tune.core.errors import UserError, allowed_values
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def status(runs: Path, json_: bool) -> None:
             ],
         )
     else:
-        click.echo(f"no records wait in {runs}")
+        echo(f"no records wait in {runs}")
 
 
 @tracking.command(
@@ -76,7 +77,8 @@ def status(runs: Path, json_: bool) -> None:
     metavar="URI",
     help="Where to send them; by default where each run was to be recorded.",
 )
-def flush(run: str | None, runs: Path, uri: str | None) -> None:
+@as_json
+def flush(run: str | None, runs: Path, uri: str | None, json_: bool) -> None:
     """Send records that wait.
 
     RUN is a run as `tracking status` names it, or an experiment; without it, all. Logins are not
@@ -85,17 +87,28 @@ def flush(run: str | None, runs: Path, uri: str | None) -> None:
     """
     from mlfd_tune.tracking.flushing import uri_of
 
+    from mlfd_tune.tracking.client import shown_uri
+
     problems: list[str] = []
-    chosen = _chosen(run, runs)
-    for waiting in chosen:
+    sent: list[dict[str, str | int]] = []
+    for waiting in _chosen(run, runs):
         try:
-            _send(waiting, uri_of(waiting, uri))
+            target = uri_of(waiting, uri)
+            _send(waiting, target)
         except UserError as error:
             problems += error.problems
+        else:
+            to = shown_uri(target)
+            sent.append({"run": waiting.name, "records": waiting.records, "uri": to})
+    if json_:
+        print_json(sent)
+    else:
+        for one in sent:
+            echo(f"{one['run']}: {one['records']} records sent to {one['uri']}")
     if problems:
         raise UserError(*problems)
-    if not chosen:
-        click.echo(f"no records wait in {runs}")
+    if not sent and not json_:
+        echo(f"no records wait in {runs}")
 
 
 def _chosen(run: str | None, runs: Path) -> list[Waiting]:
@@ -114,7 +127,6 @@ def _chosen(run: str | None, runs: Path) -> list[Waiting]:
 def _send(waiting: Waiting, uri: str) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from mlfd_tune.tracking.client import shown_uri
     from mlfd_tune.tracking.flushing import flush as send
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -126,4 +138,3 @@ def _send(waiting: Waiting, uri: str) -> None:
             bar.update(task, completed=waiting.records - unsent)
 
         send(waiting, uri, moved)
-    click.echo(f"{waiting.name}: {waiting.records} records sent to {shown_uri(uri)}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mlfd_tune.config import Provenance, StoreSettings
+from mlfd_tune.config.reading import parse_yaml
+from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Artifact, Store
 from mlfd_tune.core.uris import without_login
 from mlfd_tune.tracking import vocabulary
@@ -116,7 +116,11 @@ class Source:
 
 
 def read_source(client: MlflowClient, uri: str, row: Row, store: Store) -> Source:
-    """Return what is known of a row's configuration."""
+    """Return what is known of a row's configuration.
+
+    Raises:
+        UserError: The run's configuration is none.
+    """
     # One set of weights is exported: the seed that does best on validation.
     runs = [client.get_run(run_id) for run_id in row.run_ids]
     run = max(runs, key=lambda run: run.data.metrics["val/acc1"])
@@ -129,7 +133,12 @@ def read_source(client: MlflowClient, uri: str, row: Row, store: Store) -> Sourc
 def _resolved_config(client: MlflowClient, run: Run) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = client.download_artifacts(run.info.run_id, "config.yaml", folder)
-        content: dict[str, Any] = yaml.safe_load(Path(path).read_text())
+        content = parse_yaml(
+            Path(path).read_text(encoding="utf-8", errors="replace"),
+            f"config.yaml of run {run.info.run_id}",
+        )
+    if not isinstance(content, dict) or not content.keys() >= {"method", "students"}:
+        raise UserError(f"config.yaml of run {run.info.run_id} is no configuration of a student")
     return content
 
 

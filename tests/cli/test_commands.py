@@ -73,7 +73,7 @@ def test_every_command_and_option_is_described(command: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize("command", list(commands()), ids=" ".join)
 def test_what_a_program_may_read_is_json_too(command: tuple[str, ...]) -> None:
-    if command in (("data",), ("models",), ("plot",), ("store",), ("ui",)):
+    if command in (("data",), ("models",), ("plot",), ("store",), ("tracking",), ("ui",)):
         return
     assert "--json" in call(*command, "--help")
 

@@ -107,6 +107,7 @@ def test_runs_that_are_made_after_their_request_was_given_up(
     with opened(proxy.uri, "late", tmp_path) as tracker:
         tell(tracker)
         assert tracker.flush(60)
+        proxy.thawed.set()
         until = time.monotonic() + 60
         while proxy.came_late < proxy.met["late"]:
             assert time.monotonic() < until

@@ -34,7 +34,7 @@ from mlfd_tune.core.errors import UserError  # noqa: E402
 from tests.helpers.fuzzing import attempt  # noqa: E402
 from tests.helpers.fuzzing.files import picture_files  # noqa: E402
 
-FOLDER = Path(tempfile.mkdtemp(prefix="coverage-guided-"))
+FOLDER = Path(tempfile.mkdtemp(prefix="coverage-guided-", dir=Path.cwd()))
 
 
 def read_experiment(content: bytes) -> None:

@@ -8,7 +8,6 @@ import http.server
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -18,8 +17,6 @@ Answer = Literal["pass", "500", "503", "page", "reset", "lost", "late"]
 """How a request is met: passed on; answered with an error; with a page of a login and status 200;
 the connection reset before the request is passed on; after it, so that the answer is lost; or long
 before it, as a server that hung reads what waits for it when it thaws."""
-
-_LATE_S = 1.0
 
 _PAGE = b"<html><body>Please log in to use this network</body></html>"
 
@@ -32,12 +29,14 @@ class Proxy:
         answer: Asked with the method and the path of each request.
         met: How often each answer was given.
         came_late: How many requests were passed on late by now.
+        thawed: When it is set, the late ones are passed on.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.met: dict[Answer, int] = {}
         self.came_late = 0
+        self.thawed = threading.Event()
         self._lock = threading.Lock()
         self.answer: Callable[[str, str], Answer] = lambda method, path: "pass"
 
@@ -66,7 +65,7 @@ def proxy_to(server: str) -> Iterator[Proxy]:
                 self._reset()
             elif answer == "late":
                 self._reset()
-                time.sleep(_LATE_S)
+                proxy.thawed.wait()
                 self._ask(body)
                 proxy.came_late += 1
             else:
@@ -121,5 +120,6 @@ def proxy_to(server: str) -> Iterator[Proxy]:
         try:
             yield proxy
         finally:
+            proxy.thawed.set()
             listening.shutdown()
             thread.join()

@@ -85,9 +85,8 @@ def flush(run: str | None, runs: Path, uri: str | None, json_: bool) -> None:
     kept on disk: they are taken from MLFLOW_TRACKING_URI, or the variables that MLflow and
     PostgreSQL read. Exits with 2 where not all could be sent; what was sent is not sent again.
     """
-    from mlfd_tune.tracking.flushing import uri_of
-
     from mlfd_tune.tracking.client import shown_uri
+    from mlfd_tune.tracking.flushing import uri_of
 
     problems: list[str] = []
     sent: list[dict[str, str | int]] = []

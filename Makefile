@@ -13,10 +13,10 @@ quickstart: setup
 	$(BIN)/mlfd-tune run experiments/quickstart.yaml
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 test-faults: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --whole-matrix tests/faults tests/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup --whole-matrix tests/faults tests/fuzz
 
 bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks

@@ -1,9 +1,10 @@
-"""For every test: `tests.helpers` is importable, and an MLflow database is soon made."""
+"""For every test: helpers are importable, a database is soon made, what takes long is asked for."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try every fault and the full number of fuzzed cases, which takes an hour",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    if config.getoption("--whole-matrix"):
+        return
+    left_out = pytest.mark.skip(reason="only with --whole-matrix")
+    for item in items:
+        if item.get_closest_marker("whole_matrix"):
+            item.add_marker(left_out)
 
 
 @pytest.fixture(scope="session")

@@ -123,11 +123,13 @@ class Sweep(Experiment):
         yield Phase(source, start, StudyScheduler(studies), ahead=tuple(stages))
         engine.progress.finish_phase()
         failed = [name for name, study in studies.summary().items() if not study.complete]
-        if failed:
+        if len(failed) == len(summary):
             raise UserError(
                 f"search: no trial of {', '.join(failed)} ran to the end; "
                 "the reasons stand above and in the failed runs"
             )
+        for name in failed:
+            engine.progress.say(f"  {name}: no trial ran to the end; there is none to confirm")
 
 
 def _config(loaded: Loaded) -> SweepConfig:

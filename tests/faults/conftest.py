@@ -1,21 +1,12 @@
-"""The table of faults, and which of them are tried without being asked for."""
+"""The table of faults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 
 from tests.helpers.faults.record import Held, table
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-    if config.getoption("--whole-matrix"):
-        return
-    left_out = pytest.mark.skip(reason="only with --whole-matrix")
-    for item in items:
-        if item.get_closest_marker("whole_matrix"):
-            item.add_marker(left_out)
 
 
 @pytest.fixture

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import astuple
 
 import pytest
 
 from tests.helpers.fuzzing import Count, Fuzz, cases_table
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-    if config.getoption("--whole-matrix"):
-        return
-    left_out = pytest.mark.skip(reason="only with --whole-matrix")
-    for item in items:
-        if item.get_closest_marker("whole_matrix"):
-            item.add_marker(left_out)
 
 
 @pytest.fixture

@@ -64,16 +64,19 @@ def proxy_to(server: str) -> Iterator[Proxy]:
             elif answer == "reset":
                 self._reset()
             elif answer == "late":
-                self._reset()
-                proxy.thawed.wait()
-                self._ask(body)
-                proxy.came_late += 1
+                threading.Thread(target=self._ask_late, args=(body,), daemon=True).start()
+                self._reset()  # which happens when this method returns
             else:
                 status, kind, content = self._ask(body)
                 if answer == "lost":
                     self._reset()
                 else:
                     self._write(status, kind, content)
+
+        def _ask_late(self, body: bytes) -> None:
+            proxy.thawed.wait()
+            self._ask(body)
+            proxy.came_late += 1
 
         def _ask(self, body: bytes) -> tuple[int, str, bytes]:
             connection = http.client.HTTPConnection(host, timeout=60)

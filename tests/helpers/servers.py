@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -129,7 +130,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self._programs = _programs()
         assert self._programs is not None
-        self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+        self._user = _ordinary_user() if os.geteuid() == 0 else None  # it refuses to run as root
         self._folder = folder / "data"
         self._socket = folder
         self.port = free_port()
@@ -235,10 +236,20 @@ def postgres_missing() -> str | None:
     """Return what PostgreSQL lacks here, or None where tests can start it."""
     if _programs() is None:
         return "needs PostgreSQL's initdb and pg_ctl (Debian: apt-get install postgresql)"
+    if os.geteuid() == 0 and _ordinary_user() is None:
+        return "needs a user postgres or nobody, since PostgreSQL refuses to run as root"
     try:
         import psycopg2  # noqa: F401
     except ImportError:
         return "needs the Python package psycopg2"
+    return None
+
+
+def _ordinary_user() -> str | None:
+    """Return a user other than root whom this machine knows, or None where it knows none."""
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
     return None
 
 

@@ -47,6 +47,7 @@ class Sender(threading.Thread):
         self._gathering_s = linger_s
         self._first_retry_s = first_retry_s
         self._away = False
+        self._fails_at_once = False
         self._changed = threading.Condition()
         self._flushing = 0
         self._stopping = False
@@ -66,7 +67,7 @@ class Sender(threading.Thread):
 
         Args:
             timeout_s: How long to wait after the last record that was sent, in seconds; at most
-                fifteen while MLflow does not answer at all.
+                fifteen while MLflow turns connections down at once.
 
         Returns:
             Whether all is sent.
@@ -82,8 +83,8 @@ class Sender(threading.Thread):
                     if self.unsent < left:
                         progressed = time.monotonic()
                     left = self.unsent
-                    is_absent = self._away and not self._delivery.is_connected
-                    patience_s = min(timeout_s, _AWAY_S) if is_absent else timeout_s
+                    refused = self._fails_at_once and not self._delivery.is_connected
+                    patience_s = min(timeout_s, _AWAY_S) if refused else timeout_s
                     remaining_s = progressed + patience_s - time.monotonic()
                     if remaining_s <= 0:
                         return False
@@ -108,10 +109,11 @@ class Sender(threading.Thread):
         """Wait for lines and send them, until stopped."""
         delay = self._first_retry_s
         while self._wait_for_work():
-            left = self.unsent
+            left, began = self.unsent, time.monotonic()
             try:
                 self._drain()
             except Exception as error:
+                self._fails_at_once = time.monotonic() - began < _PROBE_S
                 self._say_away(error)
                 if self.unsent < left:
                     delay = self._first_retry_s

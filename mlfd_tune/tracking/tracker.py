@@ -225,7 +225,7 @@ class Tracker:
 
         Args:
             timeout_s: When to give up, in seconds after the last record that went out; at most
-                fifteen while MLflow does not answer at all.
+                fifteen while MLflow turns connections down at once.
 
         Returns:
             Whether all was sent.

@@ -67,9 +67,10 @@ class Stopping:
 
     def lose(self, what: str) -> None:
         """Stop now, because a part of Ray has died. Called by another thread than the main one."""
-        if self._over.is_set() or self.lost:
+        if self._over.is_set():
             return
-        self.lost = what
+        if not self.asked:  # else the signal has gone to Ray, too, as where a service is stopped
+            self.lost = what
         self.asked = True
         self._stop_now()
 

@@ -16,7 +16,7 @@ from tests.helpers.faults.sweep import NAME, Driver, fault_sweep, prepare
 pytestmark = [pytest.mark.slow, pytest.mark.whole_matrix]
 
 KINDS = ("md", "safetensors", "yaml")
-MOVED = r"/exports/\.export-.*/"
+MOVED = r"exports/\.export-.*/"
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,9 @@ LONGER_THAN_THE_TEST_S = 600.0
 
 
 def signalled(number: signal.Signals, epoch: int, stays_s: float = 0.0) -> Point:
-    """Return a point in the n-th epoch that is trained, where the user or the cluster stops all.
+    """Return a point in the n-th epoch that is trained, where somebody stops the run.
 
+    A terminal sends Ctrl-C to all that was started in it, a scheduler SIGTERM to what it started.
     Two teachers have three epochs each, and a joint teacher two; the ninth is a trial's first.
     """
     return Point(
@@ -32,7 +34,7 @@ def signalled(number: signal.Signals, epoch: int, stays_s: float = 0.0) -> Point
         "worker",
         TRAIN_EPOCH,
         count=epoch,
-        dies="terminal",
+        dies="terminal" if number == signal.SIGINT else "driver",
         number=number,
         stays_s=stays_s,
     )
@@ -87,6 +89,27 @@ def test_one_signal_leaves_a_teacher_off_after_its_epoch(
         assert driver.output.splitlines()[-1] == GO_ON
     assert published(folder, "teacher") == 0
     assert len(list(folder.glob(".mlfd/store/work/**/checkpoint.pt"))) == 1
+
+    with Driver(folder, "run", FILE, "--resume") as driver:
+        assert driver.wait() == 0, driver.output
+    check_all(held, folder, before, expected)
+
+
+@pytest.mark.whole_matrix
+def test_a_service_that_is_stopped_with_all_its_processes_can_be_resumed(
+    held: Held, tmp_path: Path, empty_database: Path
+) -> None:
+    held.fault = "SIGTERM to all processes"
+    expected = undisturbed(empty_database)
+    folder = prepare(tmp_path / "sweep", empty_database)
+    before = Snapshot.take()
+    point = replace(signalled(signal.SIGTERM, epoch=10), dies="terminal")
+
+    with Driver(folder, environment=point.environment(folder)) as driver:
+        assert driver.wait() == 130, driver.output
+    with held("told"):
+        assert driver.output.splitlines()[-1] == GO_ON
+        assert "Traceback" not in driver.output
 
     with Driver(folder, "run", FILE, "--resume") as driver:
         assert driver.wait() == 0, driver.output

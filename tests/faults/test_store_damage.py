@@ -74,7 +74,7 @@ def add_a_file(path: Path, rng: np.random.Generator) -> None:
 
 
 def add_a_link(path: Path, rng: np.random.Generator) -> None:
-    (path / "link").symlink_to(["/etc", "nowhere", MANIFEST][rng.integers(3)])
+    (path / "link").symlink_to(["..", "nowhere", MANIFEST][rng.integers(3)])
 
 
 def put_a_folder_in_place(path: Path, rng: np.random.Generator) -> None:

@@ -100,7 +100,12 @@ KINDS = ("file", "picture", "folder", "pipe", "socket", "loop", "out", "dead", "
 
 
 def put(kind: str, place: Path, picture: Path) -> None:
-    """Put something into a dataset's folder, where it can be put."""
+    """Put something into a dataset's folder, where nothing is yet.
+
+    What is there may be a link, and is never written through.
+    """
+    if os.path.lexists(place):
+        return
     if kind == "folder":
         place.mkdir()
     elif kind == "file":
@@ -114,8 +119,13 @@ def put(kind: str, place: Path, picture: Path) -> None:
     elif kind == "picture":
         shutil.copy(picture, place)
     else:
-        to = {"loop": place.name, "out": "/etc/passwd", "dead": "nowhere", "device": "/dev/zero"}
-        place.symlink_to(to[kind])
+        targets = {
+            "loop": place.name,
+            "out": picture,
+            "dead": "nowhere",
+            "device": "/dev/null",
+        }
+        place.symlink_to(targets[kind])
 
 
 def test_folders(fuzz: Fuzz, pictures: Path, tmp_path: Path) -> None:

@@ -207,12 +207,14 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip(missing)
     # Not below pytest's own folder, which only its owner may enter.
     folder = Path(tempfile.mkdtemp(prefix="mlfd-postgres-"))
-    server = Postgres(folder)
     try:
-        server.start()
-        yield server
+        server = Postgres(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
-        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -56,6 +56,16 @@ def test_a_run_that_has_lost_ray_is_interrupted_and_knows_what_died() -> None:
     assert run.lost == "the node manager"
 
 
+def test_ray_that_ends_after_a_signal_has_got_it_too() -> None:
+    run = Stopping()
+    with run.listening():
+        send(signal.SIGTERM)
+        threading.Timer(0.2, run.lose, args=("the node manager",)).start()
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(A_WHILE_S)
+    assert run.lost is None
+
+
 def test_afterwards_signals_do_what_they_did_before() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run = Stopping()

@@ -252,7 +252,7 @@ def link_to(target: str) -> Callable[[Path], None]:
         (link_to("nowhere.png"), "is a link that leads nowhere"),
         (link_to("odd.png"), "cannot be read: Too many levels of symbolic links"),
         (link_to("/dev/zero"), "is a device, not a file"),
-        (link_to("/etc/passwd"), "is not an image that can be read"),
+        (link_to(__file__), "is not an image that can be read"),
     ],
 )
 def test_what_is_no_file_is_named_and_never_opened(

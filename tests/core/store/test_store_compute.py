@@ -175,7 +175,7 @@ def add_a_file(path):
 
 
 def add_a_link(path):
-    (path / "link").symlink_to("/")
+    (path / "link").symlink_to("..")
 
 
 def put_a_link_in_place(path):

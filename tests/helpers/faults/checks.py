@@ -23,6 +23,7 @@ __all__ = [
     "Snapshot",
     "check_artifacts",
     "check_best",
+    "check_epochs",
     "check_gone",
     "check_leaks",
     "check_metrics",
@@ -85,7 +86,11 @@ def check_artifacts(folder: Path) -> None:
 
 def check_metrics(folder: Path, uri: str | None = None) -> None:
     """The epochs of every run in MLflow are 1, 2, ... without a gap, and none is there twice."""
-    run = recorded(folder, uri)
+    check_epochs(recorded(folder, uri))
+
+
+def check_epochs(run: Recorded) -> None:
+    """The epochs of all runs in MLflow, and those in the studies of one run, are there once."""
     looked_at = 0
     for found in run.runs:
         if found.data.tags["mlfd.kind"] == "sweep":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -65,10 +66,15 @@ def run_experiment(
         UserError: Bad input, each line with the file's name.
     """
     progress = Progress(console(stderr=json_))
+
+    def when_stuck(stop: RunStopped) -> None:
+        progress.__exit__(None, None, None)  # the terminal gets its cursor back
+        os._exit(_tell_stopped(stop, loaded, overrides))
+
     with problems_in(loaded.path), _told_when_stopped(loaded, overrides):
         experiment = with_caching(_checked(loaded))
         with told_in_a_line(Path(loaded.config.runs)):
-            folder = experiment.run(progress, resume=resume, profile=profile)
+            folder = experiment.run(progress, resume=resume, profile=profile, when_stuck=when_stuck)
     if profile:
         with _spared_when_away(progress.say, "the profile is not logged"):
             write_profile(folder, loaded.config.tracking.uri, progress.say)
@@ -89,17 +95,22 @@ def _told_when_stopped(loaded: Loaded, overrides: Sequence[str]) -> Iterator[Non
     try:
         yield
     except RunStopped as stop:
-        again = ["mlfd-tune", "run", str(loaded.path)]
-        again += [part for text in overrides for part in ("--set", text)]
-        go_on = f"go on with: {shlex.join([*again, '--resume'])}"
-        if stop.lost is None:
-            echo(f"interrupted; {go_on}", err=True)
-            sys.exit(_INTERRUPTED)
-        echo(f"error: {stop.lost} died; what was finished is kept; {go_on}", err=True)
-        sys.exit(_RAY_DIED)
+        sys.exit(_tell_stopped(stop, loaded, overrides))
     except KeyboardInterrupt:
         echo("interrupted before anything was begun", err=True)
         sys.exit(_INTERRUPTED)
+
+
+def _tell_stopped(stop: RunStopped, loaded: Loaded, overrides: Sequence[str]) -> int:
+    """Print how to go on with a run that was stopped, and return the exit code."""
+    again = ["mlfd-tune", "run", str(loaded.path)]
+    again += [part for text in overrides for part in ("--set", text)]
+    go_on = f"go on with: {shlex.join([*again, '--resume'])}"
+    if stop.lost is None:
+        echo(f"interrupted; {go_on}", err=True)
+        return _INTERRUPTED
+    echo(f"error: {stop.lost} died; what was finished is kept; {go_on}", err=True)
+    return _RAY_DIED
 
 
 @contextmanager

@@ -132,16 +132,30 @@ class Tracker:
         self._start(local_id, name, key, parent, all_tags, params or {}, started)
         return local_id
 
-    def log_metrics(self, local_id: str, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(
+        self,
+        local_id: str,
+        metrics: Mapping[str, float],
+        step: int,
+        measured: float | None = None,
+    ) -> None:
         """Log metrics at a step.
 
         A metric at or below the last step it was logged at in this run is ignored, so that a trial
         replayed from a checkpoint logs nothing twice.
+
+        Args:
+            local_id: The run.
+            metrics: By name.
+            step: Where they stand in the run, such as the epoch.
+            measured: When they were measured, in Unix seconds; now, if not given. MLflow keeps what
+                two processes log of the same moment once.
         """
         with self._lock:
             new = self._accepted.new_metrics(local_id, _numbers(local_id, metrics), step)
             if new:
-                self._write({"op": "metrics", "run": local_id, "step": int(step), "values": new})
+                line: Line = {"op": "metrics", "run": local_id, "step": int(step), "values": new}
+                self._write({**line, **_time(measured)})
 
     def log_params(self, local_id: str, params: Mapping[str, object]) -> None:
         """Log flat settings; long values are shortened, known ones keep their first value."""

@@ -11,13 +11,13 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-__all__ = ["clear_session", "own_daemons", "session_processes", "watched"]
+__all__ = ["clear_session", "dead_one", "own_daemons", "session_processes", "watched"]
 
 _DAEMONS = {"raylet": "Ray's node manager (raylet)", "gcs_server": "Ray's GCS server"}
 _LOOK_EVERY_S = 0.5
@@ -35,8 +35,13 @@ def own_daemons() -> dict[str, psutil.Process]:
     return found
 
 
+def dead_one(daemons: Mapping[str, psutil.Process]) -> str | None:
+    """Return the name of a daemon that has died, if one has."""
+    return next((name for name, process in daemons.items() if not _lives(process)), None)
+
+
 @contextmanager
-def watched(daemons: dict[str, psutil.Process], lose: Callable[[str], None]) -> Iterator[None]:
+def watched(daemons: Mapping[str, psutil.Process], lose: Callable[[str], None]) -> Iterator[None]:
     """Look in the block whether daemons live, and tell once which of them has died.
 
     Ray itself notices the death of its node manager after many seconds, and then waits for another
@@ -51,9 +56,9 @@ def watched(daemons: dict[str, psutil.Process], lose: Callable[[str], None]) -> 
 
     def look() -> None:
         while not over.wait(_LOOK_EVERY_S):
-            dead = [name for name, process in daemons.items() if not _lives(process)]
-            if dead:
-                lose(dead[0])
+            dead = dead_one(daemons)
+            if dead is not None:
+                lose(dead)
                 return
 
     thread = threading.Thread(target=look, name="mlfd-ray-watch", daemon=True)

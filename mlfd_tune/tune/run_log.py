@@ -238,9 +238,9 @@ class RunLog:
 
     def _log_history(self, local_id: str, manifest: Manifest) -> None:
         for number, metrics in enumerate(manifest.history, start=1):
-            self.tracker.log_metrics(local_id, metrics, step=number)
+            self.tracker.log_metrics(local_id, metrics, step=number, measured=manifest.created)
         if not manifest.history:
-            self.tracker.log_metrics(local_id, manifest.metrics, step=0)
+            self.tracker.log_metrics(local_id, manifest.metrics, step=0, measured=manifest.created)
 
 
 def run_settings(raw: Mapping[str, Any], request: TrialRequestConfig) -> PipelineSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -13,7 +14,7 @@ from mlfd_tune.core.store import Stage
 from mlfd_tune.tracking import Tracker, check_uri
 from mlfd_tune.tune.engine import Engine, trial_context
 from mlfd_tune.tune.progress import Progress
-from mlfd_tune.tune.ray_processes import clear_session, watched
+from mlfd_tune.tune.ray_processes import clear_session, dead_one, watched
 from mlfd_tune.tune.ray_session import ray_session
 from mlfd_tune.tune.run_folder import RunFolder
 from mlfd_tune.tune.run_log import RunLog
@@ -66,7 +67,14 @@ class Experiment(ABC):
     def execute(self, engine: Engine, stages: list[Stage], resumed: bool) -> None:
         """Do the work."""
 
-    def run(self, progress: Progress, *, resume: bool = False, profile: bool = False) -> RunFolder:
+    def run(
+        self,
+        progress: Progress,
+        *,
+        resume: bool = False,
+        profile: bool = False,
+        when_stuck: Callable[[RunStopped], object] | None = None,
+    ) -> RunFolder:
         """Run the experiment, or go on with its latest unfinished run.
 
         Nothing is written before every check has passed.
@@ -75,6 +83,7 @@ class Experiment(ABC):
             progress: The terminal.
             resume: Go on with the latest unfinished run.
             profile: Profile an epoch of one trial into the run's folder.
+            when_stuck: Ends the process where a run that is to stop hangs, see `Stopping`.
 
         Raises:
             UserError: Bad input, or another driver is at the run to resume.
@@ -89,7 +98,7 @@ class Experiment(ABC):
         if todo or not resume:  # a resumed run may need no more than what is there
             self.context.store.require_writable("the run's stages and students")
         threads = max(student.train.threads for student in config.students.values())
-        stopping = Stopping()
+        stopping = Stopping(when_stuck)
         with contextlib.ExitStack() as stack:
             clear_after_the_dead(self.loaded)
             unfinished = RunFolder.unfinished(self.loaded) if resume else None
@@ -118,11 +127,12 @@ class Experiment(ABC):
                     if self.context.caching.plan != "targets":
                         progress.say(str(self.context.caching))
                     self.execute(engine, stages, resumed=resume)
-            except KeyboardInterrupt:
-                log.interrupt(stopping.lost)
-                tracker.close(_FLUSH_OF_STOPPED_S)
-                raise RunStopped(stopping.lost) from None
             except BaseException as error:
+                lost = stopping.lost or (None if stopping.asked else dead_one(ray.daemons))
+                if isinstance(error, KeyboardInterrupt) or lost is not None:
+                    log.interrupt(lost)
+                    tracker.close(_FLUSH_OF_STOPPED_S)
+                    raise RunStopped(lost) from None
                 log.close_parent(
                     "FAILED", str(error).splitlines()[0] if str(error) else repr(error)
                 )

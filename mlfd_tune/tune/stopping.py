@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["QUICK_S", "RunStopped", "Stopping"]
 
 QUICK_S = 15.0
 """How long a run may take to finish after SIGTERM, in seconds; clusters kill after about 30."""
+
+
+_STUCK_S = 10.0
 
 
 class RunStopped(KeyboardInterrupt):
@@ -34,14 +37,21 @@ class Stopping:
     wherever that is. After SIGTERM the run gets `QUICK_S` seconds, and then the second one comes by
     itself.
 
+    Args:
+        when_stuck: Called from another thread with what would be raised, where Ray has died and the
+            main thread hangs in a call to it, in which it hears no signal. It has to end the
+            process: what a driver that is killed leaves can be resumed.
+
     Attributes:
         asked: Whether to finish.
         lost: What of Ray died, so that nothing can be finished; None while it lives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, when_stuck: Callable[[RunStopped], object] | None = None) -> None:
         self.asked = False
         self.lost: str | None = None
+        self._when_stuck = when_stuck
+        self._heard = threading.Event()
         self._over = threading.Event()
 
     @contextmanager
@@ -73,9 +83,12 @@ class Stopping:
             self.lost = what
         self.asked = True
         self._stop_now()
+        if self._when_stuck is not None and not self._heard.wait(_STUCK_S):
+            self._when_stuck(RunStopped(self.lost))
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self.asked:
+            self._heard.set()
             raise KeyboardInterrupt
         self.asked = True
         if number == signal.SIGTERM:

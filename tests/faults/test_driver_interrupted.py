@@ -51,11 +51,13 @@ def test_one_signal_lets_a_trial_end_its_epoch_and_saves_it(
     number: signal.Signals, held: Held, tmp_path: Path, empty_database: Path
 ) -> None:
     held.fault = f"{number.name} once, in a trial"
+    # It stays for longer than the driver takes to hear of it, as epochs do that are worth a stop.
+    point = signalled(number, epoch=10, stays_s=3.0)
     expected = undisturbed(empty_database)
     folder = prepare(tmp_path / "sweep", empty_database)
     before = Snapshot.take()
 
-    with Driver(folder, environment=signalled(number, epoch=10).environment(folder)) as driver:
+    with Driver(folder, environment=point.environment(folder)) as driver:
         assert driver.wait() == 130, driver.output
     with held("told"):
         *_, finishing, last = driver.output.splitlines()
@@ -82,7 +84,7 @@ def test_one_signal_leaves_a_teacher_off_after_its_epoch(
     before = Snapshot.take()
 
     with Driver(
-        folder, environment=signalled(signal.SIGINT, epoch=2).environment(folder)
+        folder, environment=signalled(signal.SIGINT, epoch=2, stays_s=3.0).environment(folder)
     ) as driver:
         assert driver.wait() == 130, driver.output
     with held("told"):

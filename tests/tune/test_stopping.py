@@ -10,7 +10,7 @@ import time
 import pytest
 
 from mlfd_tune.tune import stopping
-from mlfd_tune.tune.stopping import Stopping
+from mlfd_tune.tune.stopping import RunStopped, Stopping
 
 A_WHILE_S = 60.0
 
@@ -64,6 +64,20 @@ def test_ray_that_ends_after_a_signal_has_got_it_too() -> None:
         with pytest.raises(KeyboardInterrupt):
             time.sleep(A_WHILE_S)
     assert run.lost is None
+
+
+def test_a_main_thread_that_hears_no_signal_is_told_of_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stopping, "_STUCK_S", 0.1)
+    stuck: list[RunStopped] = []
+    run = Stopping(stuck.append)
+    with run.listening():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as in a call that does not return
+        watch = threading.Thread(target=run.lose, args=("the node manager",))
+        watch.start()
+        watch.join(A_WHILE_S)
+    assert [stop.lost for stop in stuck] == ["the node manager"]
 
 
 def test_afterwards_signals_do_what_they_did_before() -> None:

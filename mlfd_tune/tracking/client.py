@@ -53,6 +53,8 @@ _SETTINGS = {
     "PGCONNECT_TIMEOUT": "20",
 }
 
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
 # A connection stays at the file it was opened on, and MLflow keeps its connections per URI for as
 # long as the process lives. So each time a file was replaced, its path is spelled in another way.
 _replaced: Counter[Path] = Counter()
@@ -108,7 +110,7 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(database).expanduser().resolve() if database else None
 
 
-def open_client(uri: str, *, retries: int = 1) -> MlflowClient:
+def open_client(uri: str, *, writes: bool = False) -> MlflowClient:
     """Return an MLflow client that neither chatters nor hangs on a dead server for minutes.
 
     Sets defaults of MLflow's environment variables in this process and the levels of its loggers.
@@ -116,10 +118,14 @@ def open_client(uri: str, *, retries: int = 1) -> MlflowClient:
 
     Args:
         uri: An URI that passed `check_uri`.
-        retries: How often MLflow repeats a request that a server did not answer; the first client
-            of a process decides. Who writes repeats by himself, since he knows what may be twice.
+        writes: Whether runs are made with it. Who writes repeats by himself what a server did not
+            answer, since he must know what may be there twice: from then on MLflow repeats
+            nothing in this process. Else it repeats a request once.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(retries))
+    if writes:
+        os.environ[_RETRIES] = "0"
+    else:
+        os.environ.setdefault(_RETRIES, "1")
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     path = sqlite_path(uri)

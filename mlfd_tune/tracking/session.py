@@ -62,7 +62,7 @@ class Session:
             reason = reachable(uri)
             if reason:
                 raise ConnectionError(reason)
-        self.client: MlflowClient = open_client(uri, retries=0)
+        self.client: MlflowClient = open_client(uri, writes=True)
         self._uri = uri
         self._name = experiment
         found = self._find_or_make()

@@ -15,8 +15,8 @@ from mlfd_tune.cli.plots import plot
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Store
 from mlfd_tune.tracking.client import open_client
+from tests.helpers.recorder import Recorder
 from tests.helpers.small_stages import NoteStage
-from tests.report.recorder import Recorder
 
 
 @pytest.fixture(scope="module")

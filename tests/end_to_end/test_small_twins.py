@@ -194,7 +194,7 @@ def assert_in_order() -> None:
     assert called.exit_code == 0, called.output
     report = json.loads(called.stdout)
     assert report["problems"] == {}
-    assert report["artifacts"] >= 20
+    assert report["artifacts"] >= 10  # the least that one twin by itself leaves
 
 
 def artifacts(folder: Path) -> dict[Path, int]:

@@ -86,14 +86,16 @@ OF_TRIALS = [
         "in the middle of a student's checkpoint",
         "worker",
         file=r"/work/.*checkpoint",
+        count=10,
         dies="all",
         tears=True,
+        constants=CHECKPOINT_EVERY_EPOCH,
     ),
     Point(
         "between MLflow and what was sent",
         "driver",
         "mlfd_tune.tracking.ledger:Ledger.remember_sent",
-        count=4,
+        count=2,
     ),
     Point("when the last trial is over", "driver", f"{FOLDER}.trial_ended", count=6, after=True),
 ]

@@ -10,7 +10,7 @@ from mlfd_tune.core.errors import UserError
 from mlfd_tune.report.curves import Curve
 from mlfd_tune.report.histories import experiment_curves
 from mlfd_tune.report.runs import finished_run
-from tests.report.recorder import Recorder
+from tests.helpers.recorder import Recorder
 
 T_1 = 12.706205  # two-sided 95 % Student t quantile with 1 degree of freedom
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from recorded_reports import ARMS, NASTY, record_ablation, record_sweep
-from recorder import Recorder
 
 from mlfd_tune.cli.report import report
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.report.page import Material, build_sections, gather, render
 from mlfd_tune.report.page.parts import Absent, Drawing, Section, Table, Words
 from mlfd_tune.tracking.client import open_client
+from tests.helpers.recorded_reports import ARMS, NASTY, record_ablation, record_sweep
+from tests.helpers.recorder import Recorder
 
 SWEEP, ABLATION = "a sweep", "an ablation"
 

@@ -10,8 +10,6 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
-from recorded_reports import log_config, record_sweep
-from recorder import Recorder
 
 from mlfd_tune.ablation import arms_of
 from mlfd_tune.config import AblationConfig
@@ -20,6 +18,8 @@ from mlfd_tune.report.page import Material, build_sections, gather
 from mlfd_tune.report.page.parts import Drawing, Section, Table
 from mlfd_tune.tune.storage import open_storage, storage_url
 from tests.helpers.experiments import tiny_pipeline
+from tests.helpers.recorded_reports import log_config, record_sweep
+from tests.helpers.recorder import Recorder
 
 RUN = "20260102-030405"
 CLASSES = ["zero", "one", "<two>"]

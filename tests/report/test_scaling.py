@@ -16,7 +16,7 @@ from mlfd_tune.report.scaling import ScalingRow, power_laws, scaling_rows
 from mlfd_tune.report.scaling_figure import scaling_figure
 from mlfd_tune.report.scaling_tables import cost_table, gain_cells, verdict
 from tests.helpers import pipelines
-from tests.report.recorder import Recorder
+from tests.helpers.recorder import Recorder
 
 Texts = Callable[[Figure], list[str]]
 

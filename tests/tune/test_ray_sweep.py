@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import curve_sweep
 import optuna
 import pytest
-from curve_sweep import DATASETS, plans, ray_for_curves, run_phases, run_sweep
-from learning_curve import EPOCHS
 from optuna.trial import FrozenTrial, TrialState
 
 from mlfd_tune.tune.searcher import Phase
 from mlfd_tune.tune.sources import PlannedSource
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig
+from tests.helpers import curve_sweep
+from tests.helpers.curve_sweep import DATASETS, plans, ray_for_curves, run_phases, run_sweep
+from tests.helpers.learning_curve import EPOCHS
 
 
 @pytest.fixture(scope="module", autouse=True)

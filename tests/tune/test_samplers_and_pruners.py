@@ -7,12 +7,12 @@ import warnings
 
 import optuna
 import pytest
-from curve_sweep import settings
 
 from mlfd_tune.config.search import SamplerName, SchedulerName
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.tune.pruners import make_pruner
 from mlfd_tune.tune.samplers import make_sampler
+from tests.helpers.curve_sweep import settings
 
 HAS_CMAES = importlib.util.find_spec("cmaes") is not None
 

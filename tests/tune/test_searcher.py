@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from curve_sweep import plans
 from ray.tune.search import Searcher
 from rich.console import Console
 
@@ -26,6 +25,7 @@ from mlfd_tune.tune.stage_work import PROBLEMS, StageRequest
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig
 from mlfd_tune.tune.worker import REFUSED
+from tests.helpers.curve_sweep import plans
 from tests.helpers.small_stages import NoteStage
 
 TEACHER = NoteStage("teacher")

@@ -11,14 +11,14 @@ from typing import Any
 
 import optuna
 import pytest
-from curve_sweep import DATASETS, plans
-from learning_curve import EPOCHS
 from optuna.trial import TrialState
 
 from mlfd_tune.config.search import SamplerName, SchedulerName
 from mlfd_tune.core.errors import UserError
 from mlfd_tune.tune.records import TrialRequest
 from mlfd_tune.tune.studies import Studies
+from tests.helpers.curve_sweep import DATASETS, plans
+from tests.helpers.learning_curve import EPOCHS
 
 
 @pytest.fixture

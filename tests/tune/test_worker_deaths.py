@@ -7,12 +7,12 @@ from typing import Any
 
 import optuna
 import pytest
-from curve_sweep import plans, ray_for_curves, run_sweep
-from learning_curve import EPOCHS
 from optuna.trial import FrozenTrial, TrialState
 
 from mlfd_tune.tune.failures import FAILURES, Failure, Failures
 from mlfd_tune.tune.studies import Studies
+from tests.helpers.curve_sweep import plans, ray_for_curves, run_sweep
+from tests.helpers.learning_curve import EPOCHS
 
 
 def sweep(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from recorder import Recorder
 
 from tests.helpers.experiments import tiny_pipeline, tiny_sweep
+from tests.helpers.recorder import Recorder
 
 __all__ = ["ARMS", "NASTY", "record_ablation", "record_sweep"]
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 import ray
-from learning_curve import EPOCHS, Curve
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 from rich.console import Console
@@ -36,6 +35,7 @@ from mlfd_tune.tune.sources import StudySource
 from mlfd_tune.tune.stage_queue import StageQueue
 from mlfd_tune.tune.studies import Studies
 from mlfd_tune.tune.trial import TrialRequestConfig
+from tests.helpers.learning_curve import EPOCHS, Curve
 
 DATASETS = ("digits", "letters")
 QUIET = {

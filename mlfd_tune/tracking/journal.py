@@ -19,7 +19,8 @@ class Journal:
     """Lines are whole once `append` returns; a line cut off by a kill is dropped on opening.
 
     A line survives the death of the process at once and the death of the machine after `sync`.
-    While the disk is full, lines wait in memory and are written with a later call.
+    While the disk is full, lines wait in memory and are written with a later call; `require_kept`
+    tells of it.
 
     Not thread-safe: the owner serialises `append`. `read` may be called from another thread.
 
@@ -39,6 +40,7 @@ class Journal:
 
     def __init__(self, path: Path, first_line: Line) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._path = path
         self._waiting: list[bytes] = []
         self.size = self._drop_cut_off_line()
         if not self.size:
@@ -61,17 +63,24 @@ class Journal:
         self._waiting.append(text.encode("utf-8", errors="replace") + b"\n")
         self.write_waiting()
 
+    def require_kept(self) -> None:
+        """Make sure that no line waits.
+
+        Raises:
+            OSError: One does, and this is why, with the name of the file.
+        """
+        try:
+            self._write_first_ones()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
     def write_waiting(self) -> None:
         """Write the lines that wait, oldest first."""
-        while self._waiting:
-            try:
-                self._write(self._waiting[0])
-            except OSError as error:
-                if len(self._waiting) == 1:
-                    _log.warning("tracking journal cannot be written (%s); kept in memory", error)
-                return
-            self.lines += 1
-            del self._waiting[0]
+        try:
+            self._write_first_ones()
+        except OSError as error:
+            if len(self._waiting) == 1:
+                _log.warning("tracking journal cannot be written (%s); kept in memory", error)
 
     def read(self, position: int, max_bytes: int) -> tuple[list[Line], int]:
         """Return the whole lines from byte `position` on, and the position behind them.
@@ -95,6 +104,12 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+    def _write_first_ones(self) -> None:
+        while self._waiting:
+            self._write(self._waiting[0])
+            self.lines += 1
+            del self._waiting[0]
 
     def _write(self, data: bytes) -> None:
         written = 0

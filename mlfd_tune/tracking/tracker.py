@@ -230,6 +230,17 @@ class Tracker:
         """Return the MLflow run id, or None while the run has not been made there."""
         return self._outbox.ledger.run_id(local_id)
 
+    def require_kept(self) -> None:
+        """Make sure that all that was logged is on disk, whether or not it was sent.
+
+        Who notes elsewhere that something is logged asks here first.
+
+        Raises:
+            OSError: It is not; such as where the disk is full.
+        """
+        with self._lock:
+            self._outbox.journal.require_kept()
+
     def pending(self) -> int:
         """Return how many records have not been sent."""
         return self._sender.unsent + self._outbox.journal.waiting

@@ -20,6 +20,7 @@ from mlfd_tune.tune.disk_trouble import told_in_a_line
 from mlfd_tune.tune.failures import FAILURES, Failures
 from mlfd_tune.tune.fetching import lazy_fetcher
 from mlfd_tune.tune.progress import Progress
+from mlfd_tune.tune.quiet import quiet_tune
 from mlfd_tune.tune.ray_session import Capacity
 from mlfd_tune.tune.run_budget import budget_of
 from mlfd_tune.tune.run_folder import RunFolder
@@ -149,7 +150,7 @@ class Engine:
             ),
         )
         try:
-            with quiet_optuna(), told_in_a_line(self.folder.path):
+            with quiet_optuna(), quiet_tune(), told_in_a_line(self.folder.path):
                 tuner.fit()
         finally:
             timeline.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["quiet_environment", "quiet_process"]
+__all__ = ["quiet_environment", "quiet_process", "quiet_tune"]
 
 # Read by Ray when it is imported or when its processes start, so they are set before that.
 _ENVIRONMENT = {
@@ -47,3 +49,15 @@ def quiet_process() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # Says at ERROR which trials failed; the progress display has said it, with the reason.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def quiet_tune() -> Iterator[None]:
+    """Keep Tune in the block from logging a traceback of what it raises all the same."""
+    logger = logging.getLogger("ray.tune.execution.tune_controller")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

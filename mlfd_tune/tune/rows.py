@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from optuna.trial import FrozenTrial
 
 __all__ = ["BEGUN", "RAN_TO_THE_END", "STOPPED_AFTER", "Row"]
 
-# User attributes of a trial, written as soon as its end is decided.
+# User attributes of a trial: that its last epoch is logged everywhere, and only its end is to be
+# recorded; after which epoch it is to be stopped; that it was handed to a worker.
 RAN_TO_THE_END = "ran_to_the_end"
 STOPPED_AFTER = "stopped_after_epoch"
-# And one for a trial that was handed to a worker.
 BEGUN = "begun"
 
 
@@ -24,7 +25,9 @@ class Row:
         number: Its number there.
         trial_id: Its key in the storage.
         reported: The epochs on record.
-        end: The mark of its decided end, if it has one.
+        end: How it is to end, as soon as all it reported is logged.
+        stop_after: The epoch after which it is to be stopped, if that was decided. One that was
+            decided by a driver that died was perhaps not logged: such a trial goes on up to there.
         over: Whether it has ended.
         begun: Whether it was ever handed out.
         epoch: The last one it reported to this process.
@@ -35,7 +38,8 @@ class Row:
     number: int
     trial_id: int
     reported: set[int] = field(default_factory=set)
-    end: str | None = None
+    end: Literal["complete", "pruned"] | None = None
+    stop_after: int | None = None
     over: bool = False
     begun: bool = False
     epoch: int | None = None
@@ -44,13 +48,13 @@ class Row:
     @classmethod
     def of(cls, dataset: str, trial: FrozenTrial) -> Row:
         """Return what the storage holds of a trial."""
-        marks = (mark for mark in (RAN_TO_THE_END, STOPPED_AFTER) if mark in trial.user_attrs)
         return cls(
             dataset,
             trial.number,
             trial._trial_id,
             set(trial.intermediate_values),
-            next(marks, None),
+            "complete" if RAN_TO_THE_END in trial.user_attrs else None,
+            trial.user_attrs.get(STOPPED_AFTER),
             trial.state.is_finished(),
             BEGUN in trial.user_attrs,
         )

@@ -204,13 +204,18 @@ class RunLog:
         self._open.add(request.id)
 
     def trial_result(self, request: TrialRequestConfig, result: Mapping[str, Any]) -> None:
-        """Log one epoch's metrics."""
+        """Log one epoch's metrics.
+
+        Raises:
+            OSError: They could not be written down, and would be lost with this process.
+        """
         metrics = {
             name: value
             for name, value in result.items()
             if "/" in name and not name.startswith("config/")
         }
         self.tracker.log_metrics(request.id, metrics, step=int(result["epoch"]))
+        self.tracker.require_kept()
 
     def end_trial(
         self,
@@ -219,7 +224,11 @@ class RunLog:
         result: Mapping[str, Any],
         reason: str | None = None,
     ) -> None:
-        """End a trial's run, with links to the stages it used."""
+        """End a trial's run, with links to the stages it used.
+
+        Raises:
+            OSError: As `trial_result`: the trial must not be noted as over.
+        """
         student = self._students.pop(request.id, None)
         if status != "FAILED":
             student = student or student_of(self.context, request)
@@ -235,6 +244,7 @@ class RunLog:
             self.tracker.set_tags(request.id, links)
         self._open.discard(request.id)
         self.tracker.end_run(request.id, status, hide_logins(reason) if reason else None)
+        self.tracker.require_kept()
 
     def _log_history(self, local_id: str, manifest: Manifest) -> None:
         for number, metrics in enumerate(manifest.history, start=1):

@@ -190,22 +190,26 @@ class Studies:
         if epoch not in row.reported:
             self._storage.set_trial_intermediate_value(row.trial_id, epoch, value)
             row.reported.add(epoch)
-        if epoch >= (epochs or self._plans[row.dataset].epochs):
-            self._mark(row, RAN_TO_THE_END, True)
+        if row.end is None and epoch >= (epochs or self._plans[row.dataset].epochs):
+            self._storage.set_trial_user_attr(row.trial_id, RAN_TO_THE_END, True)
+            row.end = "complete"
 
     def should_prune(self, ray_trial_id: str) -> bool:
         """Tell whether to stop the trial after the epoch it reported last, and record it if so.
 
         A trial that runs again, through epochs it had reported before, is judged only from the
-        furthest one on: the earlier ones have been judged.
+        furthest one on: the earlier ones have been judged, and what was decided then holds.
         """
         row, last = self._rows[ray_trial_id], self._last_epoch(ray_trial_id)
         study = self._studies[row.dataset]
         if row.over or (row.epoch or 0) < last or isinstance(study.pruner, NopPruner):
             return False
-        if not study.pruner.prune(study, self._storage.get_trial(row.trial_id)):
-            return False
-        self._mark(row, STOPPED_AFTER, last)
+        if row.stop_after is None:
+            if not study.pruner.prune(study, self._storage.get_trial(row.trial_id)):
+                return False
+            self._storage.set_trial_user_attr(row.trial_id, STOPPED_AFTER, last)
+            row.stop_after = last
+        row.end = row.end or "pruned"
         return True
 
     def note_reason(self, ray_trial_id: str, reason: str) -> None:
@@ -246,8 +250,8 @@ class Studies:
     def reconcile(self) -> Reconciled:
         """Take over what a dead driver left unfinished; call it once, before the first `ask`.
 
-        Trials whose end was decided but not recorded are settled. The others will be handed out
-        again, with the same numbers and parameters, before anything new is asked.
+        Trials that ran to the end are settled. The others will be handed out again, with the same
+        numbers and parameters, before anything new is asked.
         """
         settled: list[tuple[str, int]] = []
         left: list[Row] = []
@@ -299,11 +303,6 @@ class Studies:
     def _last_epoch(self, ray_trial_id: str) -> int:
         return max(self._rows[ray_trial_id].reported, default=0)
 
-    def _mark(self, row: Row, mark: str, value: object) -> None:
-        if row.end is None:
-            self._storage.set_trial_user_attr(row.trial_id, mark, value)
-            row.end = mark
-
     def _seed_sampler(self, dataset: str, number: int) -> None:
         # A new sampler for each trial, seeded by its number: what it draws depends on the seed and
         # the study's history alone, not on how often the driver was started. Optuna's samplers
@@ -323,11 +322,9 @@ class Studies:
         return TrialRequest(row.dataset, row.number, params)
 
     def _settle(self, row: Row) -> Outcome | None:
-        if row.end is None:
-            return None
-        outcome: Outcome = "complete" if row.end == RAN_TO_THE_END else "pruned"
-        self._tell(row, outcome)
-        return outcome
+        if row.end is not None:
+            self._tell(row, row.end)
+        return row.end
 
     def _tell(
         self, row: Row, outcome: Outcome, value: float | None = None, reason: str | None = None

@@ -23,6 +23,7 @@ from tests.helpers.faults.checks import (
     check_metrics,
     check_states,
 )
+from tests.helpers.faults.dying import CHECKPOINT_EVERY_EPOCH, Point
 from tests.helpers.faults.record import Held
 from tests.helpers.faults.sweep import FILE, Driver, fault_sweep, prepare, undisturbed
 
@@ -164,14 +165,19 @@ def test_without_room_for_checkpoints_a_sweep_goes_on_and_says_so_once(
         method="none",
         datasets={"digits": {"source": "digits", "train_size": 80}},
         teachers={},
-        student={"train": {"epochs": 700, "batch_size": 32}},
+        student={"train": {"epochs": 20, "batch_size": 32}},
         confirm={"top_k": 0},
     )
-    content["search"] |= {"trials": 2, "scheduler": "none", "space": {}}
+    rates = {"student.train.lr": {"float": [0.01, 0.02]}}
+    content["search"] |= {"trials": 1, "scheduler": "none", "space": rates}
     folder = prepare(tmp_path / "sweep", empty_database, content)
-    with small_disk(folder / ".mlfd" / "store", "96m") as disk, Driver(folder) as driver:
-        driver.wait_until(lambda: list(folder.glob(".mlfd/store/work/*/*/out")))
-        disk.fill(leave=3_000_000)
+    never = Point("never", "driver", file="of no such name", constants=CHECKPOINT_EVERY_EPOCH)
+    with (
+        small_disk(folder / ".mlfd" / "store", "96m") as disk,
+        Driver(folder, environment=never.environment(folder)) as driver,
+    ):
+        driver.wait_until(lambda: artifacts("dataset", 1)(folder))
+        disk.fill(leave=2_000_000)  # a student takes 1.2 MB, a checkpoint twice as much
         with held("goes on"):
             assert driver.wait() == 0, driver.output
         with held("told"):

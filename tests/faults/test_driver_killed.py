@@ -76,6 +76,13 @@ OF_TRIALS = [
     Point("when a trial is drawn", "driver", f"{STUDIES}.draw", count=2, after=True),
     Point("when a trial is handed out", "driver", f"{STUDIES}.hand_out", after=True),
     Point("when an epoch is in Optuna only", "driver", f"{STUDIES}.report", count=2, after=True),
+    Point(
+        "when an early stop is in Optuna only",
+        "driver",
+        f"{STUDIES}.should_prune",
+        count=3,
+        after=True,
+    ),
     Point("as a student trains", "worker", TRAIN_EPOCH, count=10),
     Point("before a trial is stopped early", "driver", f"{STUDIES}.should_prune", count=4),
     Point("between a decision and its record", "driver", f"{STUDIES}.settle", count=2),

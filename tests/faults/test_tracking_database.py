@@ -12,6 +12,7 @@ import pytest
 
 from mlfd_tune.tracking import Tracker
 from mlfd_tune.tracking.client import open_client
+from tests.helpers.disks import small_disk
 from tests.helpers.faults.record import Held
 from tests.helpers.tracked import STEPS, check_once, runs_of, tell
 
@@ -51,6 +52,33 @@ def test_a_locked_database_gets_all_when_it_is_free(
     with held("states", "metrics"):
         open_client(uri).delete_run(runs_of(open_client(uri), "exp")["early"].info.run_id)
         check_once(uri, "exp", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_database_on_a_full_disk_gets_all_when_there_is_room(
+    held: Held, empty_database: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held.fault = "tracking: the disk of the database is full"
+    with small_disk(tmp_path / "disk", "16m") as disk:
+        shutil.copyfile(empty_database, disk.path / "mlflow.db")
+        uri = f"sqlite:///{disk.path / 'mlflow.db'}"
+        with opened(uri, tmp_path) as tracker:
+            tracker.start_run("early", "early")
+            assert tracker.flush(30)
+            disk.fill()
+            began = time.monotonic()
+            tell(tracker)
+            with held("goes on"):
+                assert time.monotonic() - began < 2
+            wait_until(lambda: "cannot be reached" in caplog.text)
+            with held("told"):
+                assert "disk is full" in caplog.text
+            disk.empty()
+            assert tracker.flush(60)
+            tracker.end_run("early", "FINISHED")
+        with held("states", "metrics"):
+            open_client(uri).delete_run(runs_of(open_client(uri), "exp")["early"].info.run_id)
+            check_once(uri, "exp", tmp_path)
 
 
 def test_a_deleted_database_is_made_anew_with_all_that_was_logged(

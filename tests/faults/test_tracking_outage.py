@@ -24,6 +24,7 @@ from tests.helpers.faults.checks import (
 )
 from tests.helpers.faults.record import Held
 from tests.helpers.faults.sweep import Driver, fault_sweep, prepare, undisturbed
+from tests.helpers.proxies import proxy_to
 from tests.helpers.servers import MlflowServer, mlflow_server, postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow server")]
@@ -148,6 +149,13 @@ def waits_in(folder: Path) -> int:
     return waiting_in(outbox)
 
 
+def is_finished(folder: Path) -> bool:
+    """Return whether the only run in a folder has been noted as finished."""
+    return any(
+        '"finished": true' in file.read_text() for file in folder.glob("runs/*/*/state.json")
+    )
+
+
 def logged(folder: Path) -> str:
     """Return what the driver has told the tracker so far."""
     return "".join(path.read_text() for path in folder.glob("runs/*/*/tracking/journal.jsonl"))
@@ -162,10 +170,13 @@ def test_a_server_killed_in_mid_sweep_gets_every_record_once_when_it_is_back(
     with Driver(folder, "run", "killed.yaml") as driver:
         driver.wait_until(lambda: '"run":"trial/digits/0","step":1' in logged(folder))
         running.kill()
+        driver.wait_until(lambda: "cannot be reached" in driver.output)
+        driver.interrupt(signal.SIGSTOP)  # a server may take longer to start than a sweep to end
         running.start()
+        driver.interrupt(signal.SIGCONT)
         assert driver.wait() == 0, driver.output
     with held("told"):
-        assert driver.output.count("cannot be reached") <= 1
+        assert driver.output.count("cannot be reached") == 1
         assert "wait for the tracking server" not in driver.output
         assert "confirmed" in driver.output  # the leaderboard
     with held("states"):
@@ -174,6 +185,31 @@ def test_a_server_killed_in_mid_sweep_gets_every_record_once_when_it_is_back(
         check_metrics(folder, running.uri)
     with held("artifacts"):
         check_artifacts(folder)
+    with held("leaks"):
+        check_leaks(before, folder)
+
+
+@pytest.mark.whole_matrix
+def test_a_server_that_goes_away_when_all_is_delivered_spoils_no_finished_run(
+    held: Held, running: MlflowServer, empty_database: Path, tmp_path: Path
+) -> None:
+    held.fault = "tracking: server gone between the last record and the leaderboard"
+    before = Snapshot.take()
+    with proxy_to(running.uri) as proxy:
+        folder = swept(tmp_path / "sweep", empty_database, proxy.uri, "gone")
+        proxy.answer = lambda method, path: "reset" if is_finished(folder) else "pass"
+        with Driver(folder, "run", "gone.yaml") as driver:
+            ended = driver.wait()
+        with held("goes on"):
+            assert ended == 0, driver.output
+        with held("told"):
+            *_, last = driver.output.splitlines()
+            assert last.startswith("the result is not shown: ")
+            assert "Traceback" not in driver.output
+    with held("states"):
+        check_states(folder, running.uri)
+    with held("metrics"):
+        check_metrics(folder, running.uri)
     with held("leaks"):
         check_leaks(before, folder)
 

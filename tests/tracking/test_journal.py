@@ -79,8 +79,13 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 for n in range(20):
     journal.append({"n": n})
 print("waiting", journal.waiting)
+try:
+    journal.require_kept()
+except OSError as error:
+    print("not kept", error.filename == sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 journal.append({"n": 20})
+journal.require_kept()
 print("read", [line["n"] for line in journal.read(journal.start, 10000)[0]] == list(range(21)))
 """
     path = tmp_path / "journal.jsonl"
@@ -89,5 +94,6 @@ print("read", [line["n"] for line in journal.read(journal.start, 10000)[0]] == l
     )
 
     assert "waiting 0" not in done.stdout
+    assert "not kept True" in done.stdout
     assert "read True" in done.stdout
     assert done.stderr.count("cannot be written") == 1

@@ -336,7 +336,9 @@ def test_what_a_dead_driver_left_is_handed_out_again_before_anything_new(file: P
     assert trials_of(studies, "letters")[0].intermediate_values[1] == 33.0
 
 
-def test_ends_that_were_decided_but_not_told_are_told_on_resume(file: Path) -> None:
+def test_who_ran_to_the_end_is_settled_on_resume_and_who_was_to_be_stopped_is_judged_again(
+    file: Path,
+) -> None:
     dead = Studies(file, plans(("digits",)))
     ask(dead, "good")
     ask(dead, "poor")
@@ -349,8 +351,12 @@ def test_ends_that_were_decided_but_not_told_are_told_on_resume(file: Path) -> N
     studies = Studies(file, plans(("digits",)))
     reconciled = studies.reconcile()
 
-    assert reconciled.settled == (("digits", 0), ("digits", 1))
-    assert reconciled.again == ()
+    assert reconciled.settled == (("digits", 0),)
+    assert reconciled.again == (("digits", 1),)
+    assert ask(studies, "poor again").number == 1
+    studies.report("poor again", 1, 10.0)
+    assert studies.should_prune("poor again")
+    assert studies.settle("poor again") == "pruned"
     good, poor = trials_of(studies)
     assert (good.state, good.value) == (TrialState.COMPLETE, 59.0)
     assert (poor.state, poor.intermediate_values) == (TrialState.PRUNED, {1: 10.0})

@@ -107,12 +107,20 @@ class Claim:
             LostClaimError: Another process took it over, or what it reads was removed meanwhile.
             UserError: There is no room for it.
         """
+        lost = LostClaimError(f"disturbed while computing {self.stage.label}")
+        try:
+            context = self.context(device, progress)
+        except LookupError as error:
+            raise lost from error
+        inputs = [artifact.path for artifact in context.inputs.values()]
+        before = list(map(_inode, inputs))
         try:
             with told_plainly(self.store.root, self.stage.label, self.stage.estimate_bytes()):
-                result = self.stage.run(self.context(device, progress))
+                result = self.stage.run(context)
         except Exception as error:
-            if not self.held or not all(map(self.store.has, self.stage.reads.values())):
-                raise LostClaimError(f"disturbed while computing {self.stage.label}") from error
+            # An input that is there may have been removed and computed again meanwhile.
+            if not self.held or list(map(_inode, inputs)) != before:
+                raise lost from error
             raise
         return self.publish(result)
 
@@ -246,3 +254,10 @@ class Claim:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None

@@ -135,19 +135,21 @@ class Store:
         Raises:
             UserError: There is no room for the artifact, or the store may not be written to.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
-            artifact = self.get(stage)
-            if artifact is not None:
-                return artifact
-            for below in stage.reads.values():
-                self.get_or_compute(below, device=device, progress=progress, on_wait=on_wait)
-            with self.claim(stage, on_wait) as claim:
-                try:
-                    return claim.artifact or claim.compute(device, progress)
-                except LostClaimError as lost:
-                    if attempt == _ATTEMPTS:
-                        raise
-                    log.info("%s; asked for again", lost)
+        artifact = self.get(stage)
+        if artifact is not None:
+            return artifact
+        # Where nothing is pinned for a run, what the stage reads must stay at least as long.
+        with self.pin() if self._pin is None else contextlib.nullcontext():
+            for attempt in range(1, _ATTEMPTS + 1):
+                for below in stage.reads.values():
+                    self.get_or_compute(below, device=device, progress=progress, on_wait=on_wait)
+                with self.claim(stage, on_wait) as claim:
+                    try:
+                        return claim.artifact or claim.compute(device, progress)
+                    except LostClaimError as lost:
+                        if attempt == _ATTEMPTS:
+                            raise
+                        log.info("%s; asked for again", lost)
         raise AssertionError("unreachable")
 
     def claim(self, stage: Stage, on_wait: WaitHook | None = None) -> Claim:

@@ -17,7 +17,7 @@ import pytest
 from mlfd_tune.core.store import Store, collect_garbage, maintenance
 from mlfd_tune.core.store.owners import LockOwner, read_owner
 from mlfd_tune.core.store.pins import Pin, decided, pinned_keys
-from tests.helpers.small_stages import FailingStage, NoteStage, lines
+from tests.helpers.small_stages import FailingStage, NoteStage, lines, write_line
 
 SPAWN = multiprocessing.get_context("spawn")
 HOUR, DAY = 3600.0, 86400.0
@@ -228,3 +228,39 @@ def test_a_stage_whose_input_is_removed_while_it_runs_is_computed_again(store, t
     assert store.get_or_compute(stage).manifest.metrics == {"length": 8.0}
     assert lines(stage.diary) == ["top", "top"]
     assert not list(store.root.glob("locks/*.lock"))
+
+
+class DisturbedStage(NoteStage):
+    """What it reads is removed and computed anew by another while it runs, the first time."""
+
+    name = "disturbed"
+
+    def run(self, context):
+        (artifact,) = context.inputs.values()
+        if self.spec.text not in lines(self.diary):
+            write_line(self.diary, self.spec.text)
+            shutil.rmtree(artifact.path)
+            Store(artifact.path.parents[2]).get_or_compute(NoteStage("below"))
+            raise FileNotFoundError("what was open is gone")
+        return super().run(context)
+
+
+def test_also_where_the_input_is_there_again_when_that_is_noticed(store, tmp_path):
+    stage = DisturbedStage("top", below={"x": NoteStage("below")}, diary=tmp_path / "diary.txt")
+    assert store.get_or_compute(stage).manifest.metrics == {"length": 8.0}
+    assert lines(stage.diary) == ["top", "top"]
+
+
+def test_what_a_stage_reads_stays_while_it_is_computed_though_no_run_needs_it(store):
+    below = NoteStage("below")
+
+    class GreedyStage(NoteStage):
+        name = "greedy"
+
+        def run(self, context):
+            assert collect_garbage(Store(store.root), max_bytes=0).needed
+            return super().run(context)
+
+    store.get_or_compute(GreedyStage("top", below={"x": below}))
+    assert store.has(below)
+    assert not list(store.root.glob("pins/*.pin"))

@@ -200,6 +200,7 @@ def test_a_cap_that_is_too_small_is_refused_before_anything_is_written(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+@pytest.mark.whole_matrix
 @pytest.mark.slow
 def test_a_real_sweep_keeps_to_its_cap(tmp_path: Path, empty_database: Path, held: Held) -> None:
     """The cap is what the students to be kept may take, and not a byte more than that."""

@@ -105,10 +105,9 @@ def test_a_store_that_is_full(
     fill_and_go_on(".mlfd/store", MOMENTS[moment], tmp_path, empty_database, held)
 
 
+@pytest.mark.whole_matrix
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "moment", marked(["while students are searched", "while students are confirmed"], ALWAYS)
-)
+@pytest.mark.parametrize("moment", ["while students are searched", "while students are confirmed"])
 def test_a_folder_of_runs_whose_disk_is_full(
     moment: str, tmp_path: Path, empty_database: Path, held: Held
 ) -> None:

@@ -19,6 +19,7 @@ from tests.helpers.faults.sweep import FILE, Driver, prepare, undisturbed
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.whole_matrix
 def test_a_run_that_goes_on_is_not_resumed_by_another_driver(
     held: Held, tmp_path: Path, empty_database: Path
 ) -> None:

@@ -161,6 +161,7 @@ def logged(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("runs/*/*/tracking/journal.jsonl"))
 
 
+@pytest.mark.whole_matrix
 def test_a_server_killed_in_mid_sweep_gets_every_record_once_when_it_is_back(
     held: Held, running: MlflowServer, empty_database: Path, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from tests.helpers.small_stages import NoteStage
 
 def signed(document: object) -> bytes:
     """Return a manifest with the checksum that it ought to have."""
-    text = json.dumps(document, indent=1, sort_keys=True)
+    text = json.dumps(document, indent=1, sort_keys=True, default=str)
     head = text.removesuffix("\n}").encode()
     return head + _tail(head)
 

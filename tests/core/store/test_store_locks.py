@@ -141,13 +141,15 @@ def test_another_hosts_lock_is_taken_over_once_its_heartbeat_has_stopped(path, m
     lock.release()
 
 
-def test_another_hosts_lock_is_respected_as_long_as_its_heart_beats(path, me):
+@pytest.mark.parametrize("clock_differs_s", [0.0, -18_000.0, 18_000.0])
+def test_another_hosts_lock_is_respected_as_long_as_its_heart_beats(path, me, clock_differs_s):
     write_lock(path, dataclasses.replace(me, host="elsewhere", token="theirs"))
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(0.05):
-            os.utime(path)
+            now = time.time() + clock_differs_s
+            os.utime(path, (now, now))
 
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
@@ -157,7 +159,7 @@ def test_another_hosts_lock_is_respected_as_long_as_its_heart_beats(path, me):
     assert read_owner(path).token == "theirs"
     stop.set()
     waiting.join(5)
-    assert lock.held
+    assert lock.held, "once its heartbeat has stopped"
     lock.release()
 
 

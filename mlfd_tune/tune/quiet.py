@@ -36,6 +36,9 @@ _ENVIRONMENT = {
 }
 
 
+_TUNE = ("ray.tune.tune", "ray.tune.execution.tune_controller")
+
+
 def quiet_environment() -> None:
     """Set, for this process and those it starts, what the libraries read from the environment."""
     for name, value in _ENVIRONMENT.items():
@@ -47,17 +50,21 @@ def quiet_process() -> None:
     warnings.filterwarnings("ignore")
     for name in ("ray", "ray.tune", "ray.train", "optuna", "alembic", "mlflow", "filelock"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Says at ERROR which trials failed; the progress display has said it, with the reason.
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 
 @contextmanager
 def quiet_tune() -> Iterator[None]:
-    """Keep Tune in the block from logging a traceback of what it raises all the same."""
-    logger = logging.getLogger("ray.tune.execution.tune_controller")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keep Tune in the block from logging what is told elsewhere, in a line.
+
+    That is which trials failed, what it raises itself, and that it cannot write down its own state,
+    which nobody reads.
+    """
+    loggers = list(map(logging.getLogger, _TUNE))
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mlfd_tune.core.errors import UserError
 from mlfd_tune.tune.plans import StudyPlan
 from mlfd_tune.tune.studies import Studies
 from tests.helpers.disks import SmallDisk, small_disk
+from tests.helpers.faults.all_of_them import check_all
 from tests.helpers.faults.checks import (
     Snapshot,
     check_artifacts,
@@ -152,6 +154,27 @@ def full(folder: Path, disk: SmallDisk, moment: Callable[[Path], bool], held: He
             assert "full" in line or "no space left" in line
     with held("artifacts"):
         check_artifacts(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.whole_matrix
+def test_a_sweep_goes_on_while_the_disk_of_rays_own_logs_is_full(
+    tmp_path: Path, empty_database: Path, held: Held
+) -> None:
+    held.fault = "the disk of Ray's temporary files full"
+    folder = prepare(tmp_path / "sweep", empty_database)
+    before = Snapshot.take()
+    place = Path(tempfile.mkdtemp(prefix="r"))  # names of sockets may not be longer than 107 bytes
+    with small_disk(place, "64m") as disk:
+        with Driver(folder, environment={"RAY_TMPDIR": str(place)}) as driver:
+            driver.wait_until(lambda: ended(1)(folder))
+            disk.fill()
+            with held("goes on"):
+                assert driver.wait() == 0, driver.output
+            with held("told"):
+                assert "Traceback" not in driver.output
+        check_all(held, folder, before, undisturbed(empty_database))
+    place.rmdir()
 
 
 @pytest.mark.slow

@@ -192,6 +192,27 @@ def test_the_worst_student_of_all_is_not_even_written(tmp_path: Path) -> None:
     assert not list((context.store.root / "work").iterdir())
 
 
+@pytest.mark.slow
+def test_a_finished_students_own_checkpoint_makes_room_before_any_student_goes(
+    tmp_path: Path,
+) -> None:
+    context = context_of(tmp_path)
+    numbers, new = range(KEEP + 1), student(context, 9)
+    one = student_bytes(new)
+    wide = DiskBudget(tmp_path / "run" / "students", context.store.root, 100 * one, KEEP)
+    write(context, wide, numbers)
+    cap = wide.used_bytes() + one + 10_000  # for what lies beside its checkpoint, which is larger
+    with context.store.claim(new) as claim:
+        room = replace(wide, max_bytes=cap).room_for(new, "trial/digits/9")
+        trainer = new.open(claim.context("cpu"))
+        trainer.train_epoch()
+        trainer.save(claim.work)
+        with room.artifact({"val/acc1": 100.0}) as fits:
+            assert fits
+            assert there(context, numbers) == set(numbers)
+            assert wide.used_bytes() + one <= cap
+
+
 def test_a_cap_that_is_too_small_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     write_yaml(tmp_path / "tiny.yaml", tiny_sweep(store={"study_max_bytes": "2MB"}))
     done = mlfd_tune("run", "tiny.yaml", cwd=tmp_path, expect=2)

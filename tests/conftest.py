@@ -32,6 +32,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.
             item.add_marker(left_out)
 
 
+def pytest_sessionfinish() -> None:
+    # Workers of xdist call no exit handlers.
+    servers = sys.modules.get("tests.helpers.servers")
+    if servers is not None:
+        servers.stop_shared_server()
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database whose tables exist: making them takes seconds, copying the file nothing."""

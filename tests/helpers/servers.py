@@ -5,7 +5,6 @@ Both can be killed, frozen and started again on the same data, and are always st
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import pwd
@@ -31,11 +30,13 @@ __all__ = [
     "postgres",
     "postgres_missing",
     "shared_server",
+    "stop_shared_server",
 ]
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _STARTING_S = 180.0
 _shared: list[MlflowServer] = []
+_shared_runs = contextlib.ExitStack()
 
 
 def free_port() -> int:
@@ -221,17 +222,22 @@ def postgres() -> Iterator[Postgres]:
 def shared_server() -> MlflowServer:
     """Return a running server on PostgreSQL that lives as long as the tests, or skip the test.
 
-    Starting both takes some 20 s. Tests use experiments of their own, and leave it running.
+    Starting both takes some 20 s. Tests use experiments of their own, and leave it running; it is
+    stopped by `stop_shared_server` when all tests are over.
     """
     if not _shared:
-        running = contextlib.ExitStack()
-        atexit.register(running.close)
-        database = running.enter_context(postgres()).create("shared")
+        database = _shared_runs.enter_context(postgres()).create("shared")
         folder = Path(tempfile.mkdtemp(prefix="mlfd-server-"))
-        running.callback(shutil.rmtree, folder, ignore_errors=True)
-        _shared.append(running.enter_context(mlflow_server(folder, database)))
+        _shared_runs.callback(shutil.rmtree, folder, ignore_errors=True)
+        _shared.append(_shared_runs.enter_context(mlflow_server(folder, database)))
     (server,) = _shared
     return server
+
+
+def stop_shared_server() -> None:
+    """Stop the server that `shared_server` has started, if it has."""
+    _shared.clear()
+    _shared_runs.close()
 
 
 def postgres_missing() -> str | None:

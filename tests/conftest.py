@@ -23,7 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    # Without groups every worker would run the same sweeps for its share of the tests.
+    if config.getoption("loadgroup", False):
+        grouped = (item for item in items if item.get_closest_marker("xdist_group"))
+        if any("@" not in item.nodeid for item in grouped):
+            raise pytest.UsageError("this pytest and this xdist do not keep groups together")
     if config.getoption("--whole-matrix"):
         return
     left_out = pytest.mark.skip(reason="only with --whole-matrix")

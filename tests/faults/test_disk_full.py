@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -90,16 +89,11 @@ MOMENTS = {
     "while students are searched": ended(1),
     "while students are confirmed": ended(7),
 }
-ALWAYS = ["while students are searched"]
-
-
-def marked(moments: list[str], always: list[str]) -> list[Any]:
-    marks = {name: () if name in always else (pytest.mark.whole_matrix,) for name in moments}
-    return [pytest.param(name, marks=found, id=name) for name, found in marks.items()]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", marked(list(MOMENTS), ALWAYS))
+@pytest.mark.whole_matrix
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_store_that_is_full(
     moment: str, tmp_path: Path, empty_database: Path, held: Held
 ) -> None:

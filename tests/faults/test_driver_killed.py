@@ -115,10 +115,7 @@ OF_THE_END = [
     Point("when all is sent", "driver", f"{FOLDER}.finish"),
 ]
 
-REDUCED = {
-    "when an epoch is in Optuna only",
-    "in the middle of a student's checkpoint",
-}
+REDUCED = {"when an epoch is in Optuna only"}
 
 
 def killed_at(points: list[Point]) -> list[object]:

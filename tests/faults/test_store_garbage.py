@@ -109,6 +109,7 @@ def test_garbage_is_collected_beside_many_who_use_the_store(tmp_path: Path, held
 
 
 @pytest.mark.slow
+@pytest.mark.whole_matrix
 def test_a_running_sweep_keeps_all_that_it_has_found_or_computed(
     tmp_path: Path, empty_database: Path, held: Held
 ) -> None:

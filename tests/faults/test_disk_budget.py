@@ -104,6 +104,7 @@ def there(context: TrialContext, numbers: Sequence[int]) -> set[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.whole_matrix
 def test_the_cap_holds_while_many_students_are_written_at_once(tmp_path: Path, held: Held) -> None:
     held.fault = "disk budget: workers write several times what the cap allows"
     context = context_of(tmp_path)

@@ -40,11 +40,12 @@ def signalled(number: signal.Signals, epoch: int, stays_s: float = 0.0) -> Point
     )
 
 
+@pytest.mark.whole_matrix
 @pytest.mark.parametrize(
     "number",
     [
         pytest.param(signal.SIGINT, id="ctrl-c"),
-        pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.whole_matrix),
+        pytest.param(signal.SIGTERM, id="sigterm"),
     ],
 )
 def test_one_signal_lets_a_trial_end_its_epoch_and_saves_it(

@@ -13,7 +13,6 @@ from mlfd_tune.config.checking import problems_of
 from mlfd_tune.config.messages import short
 from mlfd_tune.config.reading import parse_json, read_text
 from mlfd_tune.core.data.image_files import names_in
-from mlfd_tune.core.data.relative_paths import leaves_folder
 from mlfd_tune.core.errors import UserError, allowed_values
 from mlfd_tune.core.paths import is_folder, not_a_file
 from mlfd_tune.core.stages import DatasetStage
@@ -178,9 +177,6 @@ def _problems(file: Path, loaded: Loaded) -> Iterator[str]:
     if origin.weights and origin.weights_sha256:
         sums.setdefault(origin.weights, origin.weights_sha256)
     for name, recorded in sums.items():
-        if leaves_folder(name):
-            yield f"{file}: provenance: {name!r} leads out of the folder; an export lies in one"
-            continue
         beside = file.parent / name
         wrong = not_a_file(beside)
         if wrong:

@@ -90,6 +90,28 @@ def answer_of_a_fault(request: pytest.FixtureRequest) -> Answer:
     return answer
 
 
+@pytest.mark.whole_matrix
+def test_a_server_that_few_requests_in_a_row_get_through_to(
+    held: Held, proxy: Proxy, server: MlflowServer, tmp_path: Path
+) -> None:
+    held.fault = "tracking: no more than a dozen requests in a row get through, after an outage"
+    seen = 0
+    away = True
+
+    def answer(method: str, path: str) -> Answer:
+        nonlocal seen
+        seen += 1
+        return "reset" if away or seen % 12 == 0 else "pass"
+
+    proxy.answer = answer
+    with opened(proxy.uri, "a dozen", tmp_path) as tracker:
+        tell(tracker)
+        away = False
+        assert tracker.flush(120)
+    with held("states", "metrics"):
+        check_once(server.uri, "a dozen", tmp_path)
+
+
 def test_runs_that_are_made_after_their_request_was_given_up(
     held: Held,
     proxy: Proxy,

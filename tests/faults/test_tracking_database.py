@@ -28,30 +28,55 @@ def wait_until(reached: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
-def test_a_locked_database_gets_all_when_it_is_free(
-    held: Held, uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def held_up(
+    held: Held,
+    uri: str,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    block: Callable[[], Callable[[], object]],
+    why: str,
 ) -> None:
-    held.fault = "tracking: database locked by another process for 25 s"  # MLflow waits for 20
-    with opened(uri, tmp_path) as tracker:
+    """Hold that a sweep goes on while its database takes nothing, and all gets there afterwards.
+
+    Args:
+        held: What the fault's test holds.
+        uri: The database.
+        folder: Where the tracker's outbox is.
+        caplog: What is logged.
+        block: Makes the database take nothing, and returns what frees it.
+        why: What must be told of it.
+    """
+    with opened(uri, folder) as tracker:
         tracker.start_run("early", "early")
         assert tracker.flush(30)
-        other = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
+        free = block()
         began = time.monotonic()
         tell(tracker)
         with held("goes on"):
             assert time.monotonic() - began < 2
         wait_until(lambda: "cannot be reached" in caplog.text)
         with held("told"):
-            assert "locked" in caplog.text
-        other.execute("ROLLBACK")
-        other.close()
+            assert why in caplog.text
+        free()
         assert tracker.flush(60)
         tracker.end_run("early", "FINISHED")
     with held("states", "metrics"):
         open_client(uri).delete_run(runs_of(open_client(uri), "exp")["early"].info.run_id)
-        check_once(uri, "exp", tmp_path)
+        check_once(uri, "exp", folder)
+
+
+@pytest.mark.slow
+def test_a_locked_database_gets_all_when_it_is_free(
+    held: Held, uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held.fault = "tracking: database locked by another process for 25 s"  # MLflow waits for 20
+
+    def lock() -> Callable[[], object]:
+        other = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        return other.close  # which rolls back
+
+    held_up(held, uri, tmp_path, caplog, lock, why="locked")
 
 
 @pytest.mark.slow
@@ -62,23 +87,12 @@ def test_a_database_on_a_full_disk_gets_all_when_there_is_room(
     with small_disk(tmp_path / "disk", "16m") as disk:
         shutil.copyfile(empty_database, disk.path / "mlflow.db")
         uri = f"sqlite:///{disk.path / 'mlflow.db'}"
-        with opened(uri, tmp_path) as tracker:
-            tracker.start_run("early", "early")
-            assert tracker.flush(30)
+
+        def fill() -> Callable[[], object]:
             disk.fill()
-            began = time.monotonic()
-            tell(tracker)
-            with held("goes on"):
-                assert time.monotonic() - began < 2
-            wait_until(lambda: "cannot be reached" in caplog.text)
-            with held("told"):
-                assert "disk is full" in caplog.text
-            disk.empty()
-            assert tracker.flush(60)
-            tracker.end_run("early", "FINISHED")
-        with held("states", "metrics"):
-            open_client(uri).delete_run(runs_of(open_client(uri), "exp")["early"].info.run_id)
-            check_once(uri, "exp", tmp_path)
+            return disk.empty
+
+        held_up(held, uri, tmp_path, caplog, fill, why="disk is full")
 
 
 def test_a_deleted_database_is_made_anew_with_all_that_was_logged(

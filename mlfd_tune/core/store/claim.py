@@ -107,11 +107,10 @@ class Claim:
             LostClaimError: Another process took it over, or what it reads was removed meanwhile.
             UserError: There is no room for it.
         """
-        lost = LostClaimError(f"disturbed while computing {self.stage.label}")
         try:
             context = self.context(device, progress)
         except LookupError as error:
-            raise lost from error
+            raise self._disturbed() from error
         inputs = [artifact.path for artifact in context.inputs.values()]
         before = list(map(_inode, inputs))
         try:
@@ -120,7 +119,7 @@ class Claim:
         except Exception as error:
             # An input that is there may have been removed and computed again meanwhile.
             if not self.held or list(map(_inode, inputs)) != before:
-                raise lost from error
+                raise self._disturbed() from error
             raise
         return self.publish(result)
 
@@ -236,6 +235,9 @@ class Claim:
 
     def _lost(self) -> LostClaimError:
         return LostClaimError(f"lost the lock on {self.stage.label} while computing it")
+
+    def _disturbed(self) -> LostClaimError:
+        return LostClaimError(f"disturbed while computing {self.stage.label}")
 
     def _seconds_spent(self) -> float:
         try:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlfd_tune.core.data import DatasetSpec, check_dataset, load_dataset
-from mlfd_tune.core.data.decode import MAX_PIXELS
+from mlfd_tune.core.data.decode import MAX_PIXELS, UnreadableImageError, read_image
 from mlfd_tune.core.data.image_files import open_file
 from mlfd_tune.core.data.packed import pack
 from mlfd_tune.core.errors import UserError
@@ -224,6 +224,15 @@ def test_what_cannot_be_read_is_named_by_the_check_and_by_packing(
     assert problem.startswith(f"train/b/odd.png in dataset folder {root} {said}")
     assert "\n" not in problem
     assert capfd.readouterr().err == ""
+
+
+def test_a_library_that_lifts_the_limit_of_pillow_lifts_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    (tmp_path / "wide.pgm").write_bytes(WIDE)
+    with pytest.raises(UnreadableImageError, match="has more than 178,956,970 pixels"):
+        read_image(tmp_path / "wide.pgm")
 
 
 def test_below_the_limit_a_large_picture_is_read_without_a_word(tmp_path: Path) -> None:

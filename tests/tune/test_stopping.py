@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,14 +17,6 @@ A_WHILE_S = 60.0
 
 def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
-
-
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Hear Ctrl-C, also where the tests were started in a shell's background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -127,7 +127,16 @@ def test_a_limit_without_room_is_told_once_and_kept_to(
 
 def test_nothing_is_saved_where_the_folder_was_taken_away(tmp_path: Path) -> None:
     trainer: Trainer = digits_trainer(epochs=2)
+    asked: list[int] = []
+
+    @contextmanager
+    def room(needed: int) -> Iterator[None]:
+        asked.append(needed)
+        yield
+
+    trainer.room = room
     trainer.train_epoch()
     trainer.save(tmp_path / "removed")
     assert trainer.unsaved is None
+    assert asked == [], "others may have to make room that nobody needs"
     assert not (tmp_path / "removed").exists()

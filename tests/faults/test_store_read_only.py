@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from mlfd_tune.core.errors import UserError
 from mlfd_tune.core.store import Store, collect_garbage
 from tests.helpers.command import mlfd_tune, write_yaml
 from tests.helpers.faults.record import Held
-from tests.helpers.faults.sweep import FILE, NAME, prepare
+from tests.helpers.faults.sweep import FILE, NAME, Driver, prepare
 from tests.helpers.small_stages import NoteStage
 
 TRAIN = {
@@ -124,10 +125,13 @@ def test_commands_use_a_read_only_store_and_refuse_to_compute_into_it(
     first = json.loads(
         mlfd_tune("train", "one.yaml", "--device", "cpu", "--json", cwd=tmp_path).stdout
     )
+    evaluate = ("evaluate", "one.yaml", "--with", "none", "--no-log", "--device", "cpu", "--json")
+    mlfd_tune(*evaluate, cwd=tmp_path)
     store = tmp_path / ".mlfd" / "store"
     read_only(store)
     before = all_files(store)
     with held("goes on"):
+        assert json.loads(mlfd_tune(*evaluate, cwd=tmp_path).stdout)["computed_stages"] == 0
         again = mlfd_tune("train", "one.yaml", "--device", "cpu", "--json", cwd=tmp_path)
         assert json.loads(again.stdout)["metrics"] == first["metrics"]
         mlfd_tune("store", "verify", cwd=tmp_path)
@@ -161,6 +165,28 @@ def test_a_sweep_is_refused_before_anything_starts(
         assert "Traceback" not in refused.stderr
     with held("artifacts", "leaks"):
         assert all_files(folder) == before, f"runs/{NAME} is not made"
+
+
+@pytest.mark.whole_matrix
+@pytest.mark.slow
+def test_a_sweep_is_not_resumed_before_its_store_can_be_written_to(
+    tmp_path: Path, read_only: ReadOnly, empty_database: Path, held: Held
+) -> None:
+    held.fault = "store read-only, a sweep resumed"
+    folder = prepare(tmp_path / "sweep", empty_database)
+    with Driver(folder, "run", FILE) as driver:
+        driver.wait_until(lambda: any(folder.glob("runs/*/*/tracking/journal.jsonl")))
+        driver.interrupt(signal.SIGINT)
+        assert driver.wait() == 130, driver.output
+    read_only(folder / ".mlfd" / "store")
+    before = all_files(folder)
+    refused = mlfd_tune("run", FILE, "--resume", cwd=folder, expect=2)
+    with held("told"):
+        line = one_line_of(refused.stderr)
+        assert "may only be read" in line
+        assert "Traceback" not in refused.stderr
+    with held("artifacts", "leaks"):
+        assert all_files(folder) == before
 
 
 @pytest.mark.whole_matrix

@@ -35,7 +35,7 @@ from mlfd_tune.tune.storage import quiet_optuna
 from mlfd_tune.tune.timeline import Timeline
 from mlfd_tune.tune.trial import TrialContext, TrialRequestConfig
 from mlfd_tune.tune.watchdog import Watchdog
-from mlfd_tune.tune.worker import Worker
+from mlfd_tune.tune.worker import worker_with
 
 __all__ = ["Engine", "PlannedTrial", "trial_context"]
 
@@ -110,8 +110,7 @@ class Engine:
         timeline = Timeline(self.folder.path, slots, time.time())
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(
-                    Worker,
+                worker_with(
                     context=replace(self.context, budget=budget),
                     signs=signs,
                     max_memory=resources.max_worker_memory,

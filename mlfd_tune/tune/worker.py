@@ -21,7 +21,7 @@ from mlfd_tune.tune.timeline import CLOCK
 from mlfd_tune.tune.trial import StudentTrial, TrialContext
 from mlfd_tune.tune.work_clock import WorkClock
 
-__all__ = ["FULL", "REFUSED", "WARM_UP", "Worker"]
+__all__ = ["FULL", "REFUSED", "WARM_UP", "Worker", "worker_with"]
 
 WARM_UP = "warm_up"
 """Key of a config that asks for no work, but only for a worker to be there."""
@@ -158,3 +158,24 @@ class Worker(StudentTrial):
     def _measured(self) -> dict[str, Any]:
         use = None if self._meter is None else self._meter.read()
         return {} if use is None else {GPU_USE: use}
+
+
+def worker_with(context: TrialContext, signs: Path, max_memory: int | None) -> type[Worker]:
+    """Return the class of the workers of one run.
+
+    What they share travels in the class itself. In Ray's object store, where `tune.with_parameters`
+    would put it, it would be lost with its node; and Ray then ends the driver at once, before that
+    can tell how to go on, as where a service is stopped with all its processes.
+
+    Args:
+        context: What all trials share.
+        signs: Folder for signs of life.
+        max_memory: Bytes that each process may take.
+    """
+
+    class WorkerOfRun(Worker):
+        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            super().setup(config, context, signs, max_memory)
+
+    WorkerOfRun.__name__ = Worker.__name__  # which the processes show
+    return WorkerOfRun

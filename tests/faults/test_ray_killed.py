@@ -6,6 +6,7 @@ after the death of its GCS server.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.helpers.faults.sweep import FILE, Driver, prepare, undisturbed
 pytestmark = [pytest.mark.slow, pytest.mark.whole_matrix]
 
 TRAIN_EPOCH = "mlfd_tune.core.training.trainer:Trainer.train_epoch"
+NODE_MANAGER = "Ray's node manager (raylet)"
 SAID_AT_MOST = 300  # characters a line
 
 
@@ -55,16 +57,23 @@ def test_the_work_of_a_worker_that_is_killed_goes_on_in_another(
 
 
 @pytest.mark.parametrize(
-    ("program", "name"),
+    ("program", "name", "number"),
     [
-        pytest.param("raylet", "Ray's node manager (raylet)", id="node-manager"),
-        pytest.param("gcs_server", "Ray's GCS server", id="gcs-server"),
+        pytest.param("raylet", NODE_MANAGER, signal.SIGKILL, id="node-manager"),
+        # It says good-bye, and so Ray knows of its end before anybody has looked for it.
+        pytest.param("raylet", NODE_MANAGER, signal.SIGTERM, id="node-manager-asked"),
+        pytest.param("gcs_server", "Ray's GCS server", signal.SIGKILL, id="gcs-server"),
     ],
 )
 def test_a_driver_whose_ray_is_killed_says_so_and_can_be_resumed(
-    program: str, name: str, held: Held, tmp_path: Path, empty_database: Path
+    program: str,
+    name: str,
+    number: signal.Signals,
+    held: Held,
+    tmp_path: Path,
+    empty_database: Path,
 ) -> None:
-    held.fault = f"{program} killed"
+    held.fault = f"{program} " + ("killed" if number == signal.SIGKILL else "asked to end")
     expected = undisturbed(empty_database)
     folder = prepare(tmp_path / "sweep", empty_database)
     before = Snapshot.take()
@@ -72,7 +81,7 @@ def test_a_driver_whose_ray_is_killed_says_so_and_can_be_resumed(
     with Driver(folder) as driver:
         driver.wait_until(lambda: reported(folder) >= 2)
         (daemon,) = (found for found in driver.processes() if found.name() == program)
-        daemon.kill()
+        daemon.send_signal(number)
         assert driver.wait() == 1, driver.output
     with held("told"):
         *_, last = driver.output.splitlines()

@@ -138,7 +138,7 @@ def test_a_killed_driver_loses_nothing_and_nothing_runs_twice(
 
 def wait_for_work_in_progress(studies: Studies, driver: subprocess.Popen[bytes]) -> None:
     """Wait until some trials have ended and one is under way."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         assert driver.poll() is None, "the driver ended before it could be killed"
         trials = [t for d in DATASETS for t in trials_of(studies, d)]

@@ -147,6 +147,19 @@ def test_commands_use_a_read_only_store_and_refuse_to_compute_into_it(
         assert all_files(store) == before
 
 
+def hold_refused(held: Held, folder: Path, *options: str) -> None:
+    """Hold that the sweep in a folder is refused in a line, and nothing is made, such as a run."""
+    before = all_files(folder)
+    refused = mlfd_tune("run", FILE, *options, cwd=folder, expect=2)
+    with held("told"):
+        line = one_line_of(refused.stderr)
+        assert line.startswith(f"{FILE}: store.path: ") or line.startswith("error: ")
+        assert "may only be read" in line
+        assert "Traceback" not in refused.stderr
+    with held("artifacts", "leaks"):
+        assert all_files(folder) == before
+
+
 @pytest.mark.slow
 def test_a_sweep_is_refused_before_anything_starts(
     tmp_path: Path, read_only: ReadOnly, empty_database: Path, held: Held
@@ -156,15 +169,7 @@ def test_a_sweep_is_refused_before_anything_starts(
     store = folder / ".mlfd" / "store"
     Store(store).get_or_compute(NoteStage("a"))
     read_only(store)
-    before = all_files(folder)
-    refused = mlfd_tune("run", FILE, cwd=folder, expect=2)
-    with held("told"):
-        line = one_line_of(refused.stderr)
-        assert line.startswith(f"{FILE}: store.path: ") or line.startswith("error: ")
-        assert "may only be read" in line
-        assert "Traceback" not in refused.stderr
-    with held("artifacts", "leaks"):
-        assert all_files(folder) == before, f"runs/{NAME} is not made"
+    hold_refused(held, folder)
 
 
 @pytest.mark.whole_matrix
@@ -179,14 +184,7 @@ def test_a_sweep_is_not_resumed_before_its_store_can_be_written_to(
         driver.interrupt(signal.SIGINT)
         assert driver.wait() == 130, driver.output
     read_only(folder / ".mlfd" / "store")
-    before = all_files(folder)
-    refused = mlfd_tune("run", FILE, "--resume", cwd=folder, expect=2)
-    with held("told"):
-        line = one_line_of(refused.stderr)
-        assert "may only be read" in line
-        assert "Traceback" not in refused.stderr
-    with held("artifacts", "leaks"):
-        assert all_files(folder) == before
+    hold_refused(held, folder, "--resume")
 
 
 @pytest.mark.whole_matrix
